@@ -1,0 +1,164 @@
+"""What our executors have in common: the bookkeeping around a few requests to a backend."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from exaworks.psij.exceptions import InvalidStateException, PSIJException, SubmitException
+from exaworks.psij.job import Job
+from exaworks.psij.job_executor import BulkSubmitException, JobExecutor
+from exaworks.psij.job_state import JobState
+from exaworks.psij.job_status import JobStatus
+
+__all__ = ["ManagedExecutor"]
+
+list_of = list  # the type, by a name that the method ``list`` does not hide in annotations
+
+
+class ManagedExecutor(JobExecutor):
+    """An executor that takes jobs in bulk.
+
+    Subclasses define the requests to their backend (the abstract methods below). A subclass tells
+    of an accepted job with :meth:`_accepted`, in the order in which things happen: a job must be
+    ``QUEUED`` before it can be anything else.
+    """
+
+    _open_batches: threading.local | None = None
+
+    @abstractmethod
+    def _submit_jobs(self, jobs: Sequence[Job]) -> Mapping[Job, PSIJException]:
+        """Hand checked jobs to the backend; call :meth:`_accepted` for each that it takes.
+
+        Returns:
+            the jobs that were not taken, and why.
+        """
+
+    @abstractmethod
+    def _attach_jobs(self, jobs: Sequence[tuple[Job, str]]) -> None:
+        """Find out about jobs that the backend has already, and follow them."""
+
+    @abstractmethod
+    def _cancel_jobs(self, jobs: Sequence[Job]) -> None:
+        """Ask the backend to cancel jobs that have not ended.
+
+        Raises:
+            SubmitException: the request could not be handed over.
+        """
+
+    def submit(self, job: Job) -> None:
+        """See :meth:`JobExecutor.submit`. Inside :meth:`batch`, the job is only collected."""
+        batch = self._batch_of_thread()
+        self._claim([job])
+        if batch is not None:
+            batch.append(job)
+            return
+        for problem in self._hand_over([job]).values():
+            raise problem
+
+    def submit_many(self, jobs: Iterable[Job]) -> None:
+        """See :meth:`JobExecutor.submit_many`."""
+        everything = list(jobs)
+        self._claim(everything)
+        failed = self._hand_over(everything)
+        if failed:
+            raise BulkSubmitException(list(failed.items()), len(everything))
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Collect the jobs that this thread submits in a ``with`` block, and submit them together.
+
+        Until the end of the block they stay ``NEW`` and have no native id. If the block is left
+        by an exception, none of them is submitted.
+
+        Raises:
+            BulkSubmitException: at the end of the block, if some were not accepted.
+            InvalidStateException: the block is inside another one of the same executor.
+        """
+        if self._batch_of_thread() is not None:
+            raise InvalidStateException("batch() inside batch(): leave the outer block first")
+        if self._open_batches is None:
+            self._open_batches = threading.local()
+        jobs: list[Job] = []
+        self._open_batches.jobs = jobs
+        try:
+            yield
+        except BaseException:
+            for job in jobs:
+                job.executor = None
+            raise
+        finally:
+            self._open_batches.jobs = None
+        failed = self._hand_over(jobs)
+        if failed:
+            raise BulkSubmitException(list(failed.items()), len(jobs))
+
+    def attach(self, job: Job, native_id: str) -> None:
+        """See :meth:`JobExecutor.attach`."""
+        self.attach_many([(job, native_id)])
+
+    def attach_many(self, jobs: Iterable[tuple[Job, str]]) -> None:
+        """Attach many jobs in as few requests as the backend allows; see :meth:`attach`."""
+        pairs = [(job, str(native_id)) for job, native_id in jobs]
+        for job, _ in pairs:
+            if job.status.state is not JobState.NEW:
+                raise InvalidStateException(f"{job} cannot be attached: it must be NEW")
+        for job, native_id in pairs:
+            job.executor = self
+            job._native_id = native_id
+        self._attach_jobs(pairs)
+
+    def cancel(self, job: Job) -> None:
+        """See :meth:`JobExecutor.cancel`."""
+        self.cancel_many([job])
+
+    def cancel_many(self, jobs: Iterable[Job]) -> None:
+        """Cancel many jobs in as few requests as the backend allows; see :meth:`cancel`."""
+        live = [job for job in jobs if not job.status.final]
+        for job in live:
+            if job.native_id is None or job.executor is None:
+                raise InvalidStateException(f"{job} was not submitted, so it cannot be cancelled")
+        if live:
+            self._cancel_jobs(live)
+
+    def _batch_of_thread(self) -> list_of[Job] | None:
+        if self._open_batches is None:
+            return None
+        return getattr(self._open_batches, "jobs", None)
+
+    def _claim(self, jobs: Sequence[Job]) -> None:
+        """Check jobs and bind them to this executor, all or none."""
+        claimed: list[Job] = []
+        try:
+            for job in jobs:
+                if job.executor is not None and job.status.state is JobState.NEW:
+                    raise InvalidStateException(f"{job} is being submitted already")
+                self._check_job(job)
+                claimed.append(job)
+        except BaseException:
+            for job in claimed:
+                job.executor = None
+            raise
+
+    def _hand_over(self, jobs: Sequence[Job]) -> Mapping[Job, PSIJException]:
+        if not jobs:
+            return {}
+        try:
+            failed = self._submit_jobs(jobs)
+        except PSIJException as problem:
+            failed = {job: problem for job in jobs if job.native_id is None}
+        except OSError as problem:
+            error = SubmitException(f"{self.name}: {problem}", problem)
+            failed = {job: error for job in jobs if job.native_id is None}
+        for job in failed:
+            job.executor = None
+        return failed
+
+    def _accepted(self, job: Job, native_id: str, time: float | None = None) -> None:
+        """Take note that the backend has accepted a job under ``native_id``."""
+        job._native_id = native_id
+        self._set_job_status(
+            job, JobStatus(JobState.QUEUED, time, metadata={"native_id": native_id})
+        )

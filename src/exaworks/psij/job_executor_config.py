@@ -1,0 +1,57 @@
+"""Settings of executors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from exaworks.core import config
+
+__all__ = ["JobExecutorConfig"]
+
+
+class JobExecutorConfig:
+    """Settings that every executor has.
+
+    Attributes:
+        launcher_log_file: a file for messages of launchers that write some.
+        work_directory: the folder for scripts and records of jobs. On a cluster it must be on a
+            file system that the login and compute nodes share.
+        announce_all_states: whether every job passes through ``STAGE_IN``, ``STAGE_OUT`` and
+            ``CLEANUP``, also when it has nothing to move.
+    """
+
+    DEFAULT: ClassVar[JobExecutorConfig]
+    DEFAULT_WORK_DIRECTORY: ClassVar[Path]
+
+    def __init__(
+        self,
+        launcher_log_file: str | os.PathLike[str] | None = None,
+        work_directory: str | os.PathLike[str] | None = None,
+        announce_all_states: bool | None = None,
+    ) -> None:
+        """Make settings.
+
+        Args:
+            launcher_log_file: see the class.
+            work_directory: see the class; ``None``: ``work`` in the ExaWorks home folder
+                (``EXAWORKS_HOME``, or ``~/.exaworks``).
+            announce_all_states: see the class; ``None``: if the environment variable
+                ``EXAWORKS_PSIJ_ALL_STATES`` says so.
+        """
+        self.launcher_log_file = Path(launcher_log_file) if launcher_log_file else None
+        self.work_directory = Path(work_directory) if work_directory else config.home() / "work"
+        self.announce_all_states = (
+            config.flag("EXAWORKS_PSIJ_ALL_STATES")
+            if announce_all_states is None
+            else announce_all_states
+        )
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in sorted(vars(self).items()))
+        return f"{type(self).__name__}({settings})"
+
+
+JobExecutorConfig.DEFAULT = JobExecutorConfig()
+JobExecutorConfig.DEFAULT_WORK_DIRECTORY = JobExecutorConfig.DEFAULT.work_directory

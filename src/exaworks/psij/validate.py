@@ -1,0 +1,163 @@
+"""Checks of a job before it is handed to a backend, so that mistakes are reported at once."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from exaworks.psij.exceptions import InvalidJobException, InvalidJobTypeException
+from exaworks.psij.job import Job
+from exaworks.psij.job_attributes import JobAttributes
+from exaworks.psij.job_launcher import Launcher
+from exaworks.psij.job_spec import JobSpec
+from exaworks.psij.resource_spec import ResourceSpec, ResourceSpecV1
+from exaworks.psij.staging import URI, StageIn, StageOut
+
+__all__ = ["check_spec", "command", "directory", "resources"]
+
+
+def command(spec: JobSpec) -> list[str]:
+    """The executable and its arguments as text."""
+    assert spec.executable is not None  # check_spec has seen to it
+    return [spec.executable, *(os.fspath(argument) for argument in spec.arguments or ())]
+
+
+def directory(spec: JobSpec) -> Path | None:
+    """The directory of the job with ``~/`` replaced by the home directory."""
+    return None if spec.directory is None else spec.directory.expanduser()
+
+
+def resources(job: Job) -> ResourceSpecV1:
+    """What the job needs; one process on one core if it does not say.
+
+    Raises:
+        InvalidJobException: it is of a version that we do not know.
+    """
+    needs = job.spec.resources if job.spec is not None else None
+    if needs is None:
+        return ResourceSpecV1()
+    if not isinstance(needs, ResourceSpecV1):
+        version = needs.version if isinstance(needs, ResourceSpec) else type(needs).__name__
+        raise InvalidJobException(
+            f"resources is of version {version!r}; only ResourceSpecV1 is supported"
+        )
+    return needs
+
+
+def _text(value: Any, field: str, optional: bool = True) -> None:
+    if value is None and optional:
+        return
+    if not isinstance(value, (str, os.PathLike)):
+        kind = "a str or None" if optional else "a str"
+        raise InvalidJobTypeException(f"{field} must be {kind}, not {value!r}")
+    if "\0" in os.fsdecode(os.fspath(value)):
+        raise InvalidJobException(
+            f"{field} contains a NUL character, which no program can be given: {value!r}"
+        )
+
+
+def _check_environment(environment: Any) -> None:
+    for name, value in (environment or {}).items():
+        _text(name, f"environment key {name!r}", optional=False)
+        if not name or "=" in name:
+            raise InvalidJobException(f"environment key {name!r} must not be empty or contain '='")
+        _text(value, f"environment[{name!r}]", optional=False)
+
+
+def _check_attributes(attributes: Any) -> None:
+    if not isinstance(attributes, JobAttributes):
+        raise InvalidJobTypeException(f"attributes must be a JobAttributes, not {attributes!r}")
+    for field in ("queue_name", "account", "reservation_id"):
+        _text(getattr(attributes, field), f"attributes.{field}")
+    if attributes.duration is not None and attributes.duration <= timedelta(0):
+        raise InvalidJobException(
+            f"attributes.duration is {attributes.duration}; it must be more than zero "
+            "(or None for the queue's default)"
+        )
+    for name in attributes.custom_attributes or {}:
+        _text(name, f"attributes.custom_attributes key {name!r}", optional=False)
+
+
+def _check_uri(uri: URI, field: str) -> None:
+    if not uri.is_local:
+        raise InvalidJobException(
+            f"{field} is {uri}: only files of this file system can be staged "
+            "(a path, or file:///path)"
+        )
+    _text(uri.path, field)
+
+
+def _check_staging(spec: JobSpec) -> None:
+    for stage_in in spec.stage_in:
+        if not isinstance(stage_in, StageIn):
+            raise InvalidJobTypeException(f"stage_in must contain StageIn, not {stage_in!r}")
+        _check_uri(stage_in.source, "stage_in source")
+        _text(stage_in.target, "stage_in target")
+    for stage_out in spec.stage_out:
+        if not isinstance(stage_out, StageOut):
+            raise InvalidJobTypeException(f"stage_out must contain StageOut, not {stage_out!r}")
+        _check_uri(stage_out.target, "stage_out target")
+        _text(stage_out.source, "stage_out source")
+    if not spec.cleanup:
+        return
+    base = directory(spec)
+    if base is None:
+        raise InvalidJobException("cleanup needs a directory: set spec.directory")
+    top = os.path.normpath(base)
+    for path in spec.cleanup:
+        _text(path, "cleanup")
+        target = os.path.normpath(os.path.join(top, path))
+        if os.path.commonpath([top, target]) != top or target == top:
+            raise InvalidJobException(
+                f"cleanup path {path} is not inside the job's directory {top}; "
+                "only files inside it are removed"
+            )
+
+
+def check_spec(spec: JobSpec | None) -> JobSpec:
+    """Check that a specification can be understood.
+
+    Returns:
+        the specification.
+
+    Raises:
+        InvalidJobException: it cannot; the message names the field, what was given and what is
+            allowed. If the type of a value is wrong it is an :class:`InvalidJobTypeException`.
+    """
+    if spec is None:
+        raise InvalidJobException("the job has no specification: set job.spec to a JobSpec")
+    if not isinstance(spec, JobSpec):
+        raise InvalidJobTypeException(f"job.spec must be a JobSpec, not {spec!r}")
+    if spec.executable is None or spec.executable == "":
+        raise InvalidJobException("executable is missing: set spec.executable to the program")
+    _text(spec.executable, "executable", optional=False)
+    if isinstance(spec.arguments, (str, bytes)):
+        raise InvalidJobTypeException(
+            f"arguments must be a list of str, not the text {spec.arguments!r}; "
+            "write one item for each argument"
+        )
+    for index, argument in enumerate(spec.arguments or ()):
+        _text(argument, f"arguments[{index}]", optional=False)
+    for field in ("name", "launcher"):
+        _text(getattr(spec, field), field)
+    for field in ("stdin_path", "stdout_path", "stderr_path", "pre_launch", "post_launch"):
+        _text(getattr(spec, field), field)
+    _text(spec.directory, "directory")
+    base = directory(spec)
+    if base is not None and not base.is_absolute():
+        raise InvalidJobException(
+            f"directory is {str(spec.directory)!r}; it must be absolute or begin with '~/' "
+            f"(perhaps {str(base.absolute())!r})"
+        )
+    _check_environment(spec.environment)
+    _check_attributes(spec.attributes)
+    if spec.resources is not None:
+        resources(Job(spec)).check()
+    if spec.moves_data:
+        _check_staging(spec)
+    if spec.launcher is not None and spec.launcher not in Launcher.get_launcher_names():
+        known = ", ".join(sorted(Launcher.get_launcher_names()))
+        raise InvalidJobException(f"launcher is {spec.launcher!r}; there are: {known}")
+    return spec
