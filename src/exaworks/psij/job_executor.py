@@ -196,6 +196,22 @@ class JobExecutor(ABC):
         """What would be submitted for ``job``, without doing it."""
         raise self._unsupported("render()")
 
+    def find(self, job_ids: Iterable[str]) -> dict[str, str]:
+        """Native ids of jobs that were submitted under the given :attr:`Job.id`, by anybody.
+
+        It answers whether a submission arrived whose reply was lost, because the submitting
+        program was killed meanwhile.
+
+        Returns:
+            native ids by job id; jobs that the backend has not seen are left out.
+        """
+        raise self._unsupported("find()")
+
+    @classmethod
+    def unusable(cls) -> str | None:
+        """Why the executor cannot be used here and now; ``None`` if it can."""
+        return None
+
     def announces_all_states(self, job: Job) -> bool:
         """Whether ``job`` passes through ``STAGE_IN``, ``STAGE_OUT`` and ``CLEANUP``."""
         if getattr(self.config, "announce_all_states", False):

@@ -46,8 +46,9 @@ class JobStatus:
             signal *n* has 128 + *n*, as shells say; ``metadata["signal"]`` tells it apart from a
             job that returned that number.
         metadata: further facts. Keys in use: ``native_id``, ``reason`` (a value of
-            :class:`Reason`), ``signal`` (number), ``scheduler_state``, ``scheduler_reason``,
-            ``nodes``, ``restarts``.
+            :class:`Reason`), ``signal`` (number), ``started`` (seconds since the epoch at which it
+            began to run, if this status was learned by attaching), ``scheduler_state``,
+            ``scheduler_reason``, ``nodes``, ``restarts``.
     """
 
     __slots__ = ("_metadata", "exit_code", "message", "state", "time")

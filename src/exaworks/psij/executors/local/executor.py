@@ -7,7 +7,7 @@ import getpass
 import os
 import socket
 import time as clock
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -164,6 +164,10 @@ class LocalJobExecutor(ManagedExecutor):
         if problem is not None:
             raise InvalidStateException(f"cannot {operation} job {job.native_id}: {problem}")
 
+    def find(self, job_ids: Iterable[str]) -> dict[str, str]:
+        """See :meth:`JobExecutor.find`."""
+        return {s["key"]: str(s["id"]) for s in self._snapshots({"keys": list(job_ids)})}
+
     def info(self, jobs: Sequence[Job] | None = None, owner: str | None = None) -> list_of[Job]:
         """See :meth:`JobExecutor.info`; without ``jobs``, those that have not ended."""
         if jobs is not None:
@@ -179,7 +183,7 @@ class LocalJobExecutor(ManagedExecutor):
         while True:
             part = self._link.request({"op": "list", **query})["snapshots"]
             found += part
-            if not part or "ids" in query:
+            if not part or "ids" in query or "keys" in query:
                 return found
             query = {**query, "before": part[-1]["id"]}
 
@@ -240,8 +244,26 @@ def _lost(message: str) -> JobStatus:
     return JobStatus(JobState.FAILED, message=message, metadata={"reason": Reason.LOST})
 
 
+_REASONS = {
+    "cancel": Reason.CANCELED,
+    "exit": Reason.EXIT_CODE,
+    "launch": Reason.LAUNCH,
+    "lost": Reason.LOST,
+    "signal": Reason.SIGNAL,
+    "staging": Reason.STAGING,
+    "timeout": Reason.TIMEOUT,
+}
+
+
 def _status(state: JobState, time: float, detail: Mapping[str, Any]) -> JobStatus:
+    """The status that an event or a snapshot of the keeper tells of."""
     if not state.final:
         return JobStatus(state, time)
-    metadata = {key: detail[key] for key in ("reason", "signal") if detail.get(key) is not None}
+    metadata: dict[str, Any] = {}
+    if detail.get("reason"):
+        metadata["reason"] = _REASONS[detail["reason"]]
+    if detail.get("signal"):
+        metadata["signal"] = detail["signal"]
+    if detail.get("active"):
+        metadata["started"] = detail["active"]
     return JobStatus(state, time, detail.get("message"), detail.get("exit_code"), metadata or None)

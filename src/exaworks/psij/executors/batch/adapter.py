@@ -1,0 +1,284 @@
+"""What a batch scheduler has to say about itself, for the shared batch executor to use it.
+
+An adapter is pure: it does no I/O and keeps no state. It renders options, names the commands to
+run, and reads what they print. To support another scheduler, subclass :class:`SchedulerAdapter`,
+bind it in a subclass of :class:`~exaworks.psij.executors.batch.executor.BatchExecutor`, and
+register that with a :class:`~exaworks.psij.descriptor.Descriptor`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from exaworks.psij.job_info import JobInfo
+from exaworks.psij.job_spec import JobSpec
+from exaworks.psij.job_state import JobState
+from exaworks.psij.resource_spec import ResourceSpecV1
+from exaworks.psij.runner import Command, CommandResult
+
+__all__ = [
+    "Accepted",
+    "Answer",
+    "Details",
+    "Observation",
+    "Rejected",
+    "SchedulerAdapter",
+    "Site",
+]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the scheduler says about one job.
+
+    Attributes:
+        native_id: the job, as the executor's :attr:`Job.native_id` writes it.
+        state: what it means to us; ``None`` if we do not understand the scheduler's word.
+        word: the scheduler's own word for the state.
+        exit_code: the exit code, of a job that has ended; 128 + n if signal n ended it.
+        signal: the signal that ended it.
+        reason: why it failed: a value of :class:`~exaworks.psij.job_status.Reason`.
+        cause: why it is in this state, in the scheduler's words.
+        message: an explanation for people.
+        nodes: the nodes it runs or ran on, as the scheduler writes them.
+        restarts: how often it was put back into the queue, as far as known.
+    """
+
+    native_id: str
+    state: JobState | None
+    word: str
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: str | None = None
+    cause: str | None = None
+    message: str | None = None
+    nodes: str | None = None
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a question about jobs.
+
+    Attributes:
+        observations: what was said, one for each job.
+        problem: what is wrong with the answer, so that a job that is not in it may exist all the
+            same; ``None`` if the answer is complete.
+        unavailable: whether asking again is useless (there is no accounting here).
+        skipped: lines that could not be understood.
+    """
+
+    observations: Sequence[Observation] = ()
+    problem: str | None = None
+    unavailable: bool = False
+    skipped: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A submission was accepted.
+
+    Attributes:
+        native_ids: the id of the job, or of each element of an array in order.
+    """
+
+    native_ids: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A submission was not accepted, or nobody knows.
+
+    Attributes:
+        message: why, in the scheduler's words.
+        transient: whether trying again later may succeed.
+        queue_limit: whether there are too many jobs, so that it may succeed when some have ended.
+        uncertain: whether the scheduler may have accepted the job all the same.
+    """
+
+    message: str
+    transient: bool = False
+    queue_limit: bool = False
+    uncertain: bool = False
+
+
+@dataclass(frozen=True)
+class Site:
+    """Facts about an installation.
+
+    Attributes:
+        name: the name of the cluster; the same as :attr:`SchedulerAdapter.shell_site` gives in a
+            job.
+        array_limit: the most elements an array can have; less than 2 if there are no arrays.
+        requeue_codes: exit codes with which a job is put back into the queue.
+    """
+
+    name: str
+    array_limit: int = 1
+    requeue_codes: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Details:
+    """All that the scheduler tells about one job.
+
+    Attributes:
+        observation: its state.
+        info: facts for people.
+        spec: what of its specification can be known.
+        held: whether it is held back from starting.
+    """
+
+    observation: Observation
+    info: JobInfo
+    spec: JobSpec = field(default_factory=JobSpec)
+    held: bool = False
+
+
+class SchedulerAdapter(ABC):
+    """The knowledge about one batch scheduler."""
+
+    name: str
+    """The executor's name, which also names the folder of its files."""
+
+    title: str
+    """The scheduler's name for people."""
+
+    directive: str
+    """What begins a line of options in a script, such as ``"#SBATCH"``."""
+
+    shell_id: str
+    """Shell word that gives, in a running job, the native id (of an element, in an array)."""
+
+    shell_index: str
+    """Shell word that gives, in an element of an array, its number from 0."""
+
+    shell_restarts: str
+    """Shell word that gives, in a running job, how often it was put back into the queue."""
+
+    shell_nodes: str
+    """Shell word that gives, in a running job, the nodes as the scheduler writes them."""
+
+    shell_site: str
+    """Shell word that gives, in a running job, the name of the cluster."""
+
+    shell_node_list: str
+    """Shell commands that print the host of each process of the job, one a line."""
+
+    # -- submission
+
+    @abstractmethod
+    def options(
+        self,
+        spec: JobSpec,
+        needs: ResourceSpecV1,
+        name: str | None,
+        log: str,
+        array_count: int | None,
+    ) -> list[str]:
+        """The scheduler's options for a job, each a word that begins with a hyphen.
+
+        Args:
+            spec: the checked specification.
+            needs: its resources.
+            name: the name for the job, unless a custom attribute sets one.
+            log: a path from :meth:`log_path`, for what the script itself prints.
+            array_count: the number of elements; ``None``: no array.
+
+        Raises:
+            InvalidJobException: a custom attribute is not allowed.
+        """
+
+    @abstractmethod
+    def log_path(self, stem: str, array: bool) -> str:
+        """The option value for the log file ``stem.log``, or ``stem_INDEX.log`` in an array."""
+
+    @abstractmethod
+    def setup(self, spec: JobSpec) -> list[str]:
+        """Lines of shell that a job script needs before anything else."""
+
+    @abstractmethod
+    def submit_command(self, options: Sequence[str], script: bytes) -> Command:
+        """The command that submits a script, with options that do not fit into it."""
+
+    @abstractmethod
+    def parse_submit(
+        self, result: CommandResult, array_count: int | None
+    ) -> Accepted | Rejected:
+        """Read what the submission printed."""
+
+    @abstractmethod
+    def site_command(self) -> Command:
+        """The command that tells about the installation."""
+
+    @abstractmethod
+    def parse_site(self, result: CommandResult) -> Site | None:
+        """Read facts about the installation; ``None`` if it did not answer."""
+
+    # -- status
+
+    @abstractmethod
+    def record_name(self, native_id: str) -> tuple[str | None, str]:
+        """How :attr:`shell_site` and :attr:`shell_id` print in the job of that id.
+
+        Returns:
+            the site (``None``: the default one) and the id.
+        """
+
+    @abstractmethod
+    def check_id(self, native_id: str) -> str | None:
+        """What is wrong with a native id; ``None`` if it is well-formed."""
+
+    @abstractmethod
+    def query_commands(self, native_ids: Collection[str]) -> list[Command]:
+        """The commands that ask for the states of jobs, also of those that have just ended."""
+
+    @abstractmethod
+    def parse_query(self, result: CommandResult) -> Answer:
+        """Read the states of jobs. Lines that cannot be understood are skipped."""
+
+    @abstractmethod
+    def accounting_commands(self, native_ids: Collection[str]) -> list[Command]:
+        """The commands that ask the accounting about jobs that have ended; none if it has none."""
+
+    @abstractmethod
+    def parse_accounting(self, result: CommandResult) -> Answer:
+        """Read what the accounting says."""
+
+    # -- management
+
+    @abstractmethod
+    def cancel_commands(self, native_ids: Collection[str]) -> list[Command]:
+        """The commands that cancel jobs."""
+
+    @abstractmethod
+    def hold_commands(self, native_ids: Collection[str]) -> list[Command]:
+        """The commands that keep queued jobs from starting."""
+
+    @abstractmethod
+    def release_commands(self, native_ids: Collection[str]) -> list[Command]:
+        """The commands that undo :meth:`hold_commands`."""
+
+    @abstractmethod
+    def parse_request(self, result: CommandResult) -> Rejected | None:
+        """Read what a request to cancel, hold or release printed; ``None``: it was taken."""
+
+    @abstractmethod
+    def list_command(self) -> Command:
+        """The command that lists the user's jobs that have not ended."""
+
+    @abstractmethod
+    def parse_list(self, result: CommandResult) -> list[str]:
+        """Read native ids."""
+
+    @abstractmethod
+    def details_commands(
+        self, native_ids: Collection[str] | None, owner: str | None
+    ) -> list[Command]:
+        """The commands that tell all about jobs: these, or all of a user, or all."""
+
+    @abstractmethod
+    def parse_details(self, result: CommandResult) -> list[Details]:
+        """Read what they print."""

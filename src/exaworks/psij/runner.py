@@ -1,0 +1,232 @@
+"""How commands are run and small files are read and written, on this machine or another one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+__all__ = ["Command", "CommandResult", "FileEntry", "LocalRunner", "Runner"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command to run.
+
+    Attributes:
+        argv: the program, looked up in ``PATH``, and its arguments. No shell is involved.
+        input: what it reads on standard input.
+        timeout: seconds after which it is killed; ``None``: the runner's default.
+        environment: variables to set.
+        unset: prefixes of the names of variables that it must not inherit.
+        scope: what the answer is about, for the one who reads it (such as a cluster's name).
+    """
+
+    argv: tuple[str, ...]
+    input: bytes = b""
+    timeout: float | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    unset: tuple[str, ...] = ()
+    scope: str = ""
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What became of a command.
+
+    Attributes:
+        command: the command.
+        returncode: its exit code (negative: the signal that killed it); ``None`` if it did not
+            end in time or could not be started.
+        stdout: what it printed; bytes that are not UTF-8 as surrogate escapes.
+        stderr: likewise.
+        missing: whether there is no such program.
+    """
+
+    command: Command
+    returncode: int | None
+    stdout: str = ""
+    stderr: str = ""
+    missing: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended with exit code 0."""
+        return self.returncode == 0
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it was killed because it took too long."""
+        return self.returncode is None and not self.missing
+
+    def complaint(self) -> str:
+        """One line that says what went wrong, in the command's own words where it has any."""
+        name = self.command.argv[0]
+        if self.missing:
+            return f"{name}: there is no such command in PATH"
+        said = " ".join((self.stderr.strip() or self.stdout.strip()).split())
+        if len(said) > 600:
+            said = f"{said[:300]} ... {said[-300:]}"
+        if self.timed_out:
+            return f"{name} did not end in time" + (f": {said}" if said else "")
+        return said or f"{name} ended with exit code {self.returncode}"
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file as found in a folder.
+
+    Attributes:
+        name: its name in the folder.
+        mtime: when it was last changed, in seconds since the epoch.
+        data: what it contains.
+    """
+
+    name: str
+    mtime: float
+    data: bytes
+
+
+class Runner(Protocol):
+    """Runs commands and handles small files. All methods block and may be called in any thread."""
+
+    def run(self, command: Command) -> CommandResult:
+        """Run a command to its end. Never raises: failures are in the result."""
+        ...
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file and make its folder if need be; raises :class:`OSError`."""
+        ...
+
+    def read(self, path: str) -> FileEntry | None:
+        """Read a file; ``None`` if there is none."""
+        ...
+
+    def read_folder(self, path: str) -> list[FileEntry]:
+        """Read all files of a folder; none if there is no such folder."""
+        ...
+
+    def remove(self, paths: list[str]) -> None:
+        """Remove files. Those that do not exist or cannot be removed are left."""
+        ...
+
+    def folders(self, path: str) -> list[str]:
+        """The names of the folders in a folder."""
+        ...
+
+    def sweep(self, path: str, older_than: float) -> None:
+        """Remove files below a folder that were last changed before ``older_than`` (epoch)."""
+        ...
+
+
+class LocalRunner:
+    """Runs commands and handles files on this machine."""
+
+    def __init__(self, timeout: float = 30.0) -> None:
+        """Make a runner.
+
+        Args:
+            timeout: seconds that a command may take if it does not say itself.
+        """
+        self.timeout = timeout
+
+    def run(self, command: Command) -> CommandResult:
+        """See :meth:`Runner.run`.
+
+        The command gets a session of its own, so that a ctrl-C in the terminal does not end a
+        submission half-way.
+        """
+        environment: dict[str, str] | None = None
+        if command.environment or command.unset:
+            environment = {
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(command.unset)
+            }
+            environment.update(command.environment)
+        timeout = self.timeout if command.timeout is None else command.timeout
+        try:
+            process = subprocess.Popen(
+                command.argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            return CommandResult(command, None, missing=True)
+        except OSError as problem:
+            return CommandResult(command, 126, stderr=str(problem))
+        code: int | None
+        try:
+            out, err = process.communicate(command.input, timeout)
+            code = process.returncode
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            code = None
+        return CommandResult(command, code, os.fsdecode(out), os.fsdecode(err))
+
+    def write(self, path: str, data: bytes) -> None:
+        """See :meth:`Runner.write`."""
+        try:
+            file = open(path, "wb")  # noqa: SIM115 (closed below, opened again if need be)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            file = open(path, "wb")  # noqa: SIM115
+        with file:
+            file.write(data)
+
+    def read(self, path: str) -> FileEntry | None:
+        """See :meth:`Runner.read`."""
+        try:
+            with open(path, "rb") as file:
+                return FileEntry(os.path.basename(path), os.fstat(file.fileno()).st_mtime, file.read())
+        except OSError:
+            return None
+
+    def read_folder(self, path: str) -> list[FileEntry]:
+        """See :meth:`Runner.read_folder`."""
+        try:
+            names = os.listdir(path)
+        except OSError:
+            return []
+        files = (self.read(os.path.join(path, name)) for name in names)
+        return [file for file in files if file is not None]
+
+    def remove(self, paths: list[str]) -> None:
+        """See :meth:`Runner.remove`."""
+        for path in paths:
+            try:
+                os.unlink(path)
+            except OSError:
+                continue
+
+    def folders(self, path: str) -> list[str]:
+        """See :meth:`Runner.folders`."""
+        try:
+            with os.scandir(path) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir())
+        except OSError:
+            return []
+
+    def sweep(self, path: str, older_than: float) -> None:
+        """See :meth:`Runner.sweep`."""
+        for folder, folders, files in os.walk(path, topdown=False):
+            for name in files:
+                full = os.path.join(folder, name)
+                try:
+                    if os.lstat(full).st_mtime < older_than:
+                        os.unlink(full)
+                except OSError:
+                    continue
+            for name in folders:
+                full = os.path.join(folder, name)
+                try:
+                    if os.lstat(full).st_mtime < older_than:
+                        os.rmdir(full)
+                except OSError:
+                    continue
