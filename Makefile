@@ -1,0 +1,54 @@
+# The two commands of the README are `make demo` and `make test`; the others are parts of them.
+PYTHON ?= python3
+VENV ?= .venv
+EXECUTOR ?=
+BIN = $(VENV)/bin
+# tests that start and break schedulers must not run beside others; the rest may
+WORKERS ?= 4
+
+.PHONY: help demo test lint types unit integration clients examples docs bench clean
+
+help:
+	@echo "make demo [EXECUTOR=local|slurm]  run an ensemble of 120 jobs and draw its result"
+	@echo "make test                         check style and types, run all tests"
+	@echo "make lint|types|unit|integration|clients   parts of make test"
+	@echo "make bench [EXECUTOR=local|slurm] measure against psij-python"
+	@echo "make clean                        remove what the above have made"
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "make: $(PYTHON) is older than 3.10; say which to use: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "make: $(PYTHON) cannot make virtual environments (on Debian: apt install python3-venv)"; exit 1; }
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.developed: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/python examples/ising/ensemble.py $(if $(EXECUTOR),--executor $(EXECUTOR))
+
+test: lint types unit integration clients
+
+lint: $(VENV)/.developed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.developed
+	$(BIN)/mypy
+
+unit: $(VENV)/.developed
+	$(BIN)/pytest -n $(WORKERS) tests/unit
+
+integration: $(VENV)/.developed
+	$(BIN)/pytest -n $(WORKERS) tests/integration/local tests/integration/cli tests/docs
+	$(BIN)/pytest tests/integration/slurm
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/psij.py $(if $(EXECUTOR),--executor $(EXECUTOR))
+
+clean:
+	rm -rf $(VENV) demo-output build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
