@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from exaworks.core import events
 from exaworks.psij.job_state import JobStateOrder
-from exaworks.psij.job_status import JobStatus
+from exaworks.psij.job_status import JobStatus, Reason
 
 if TYPE_CHECKING:
     from exaworks.psij.job import Job
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Watcher", "advance", "unwatch", "watch"]
 
 logger = logging.getLogger(__name__)
+
+_NEVER_RAN = (Reason.LAUNCH, Reason.STAGING)
+"""Reasons for which a job can have an exit code without having run to an end of its own."""
 
 _lock = threading.RLock()
 """Guards the status, watchers and undelivered changes of all jobs. Held only for moments."""
@@ -132,7 +135,8 @@ def advance(job: Job, status: JobStatus, all_states: bool) -> bool:
         whether the job moved; it does not if the state cannot come after its present one.
     """
     with _lock:
-        path = JobStateOrder.path(job._status.state, status.state, all_states)
+        ran = status.exit_code is not None and status.reason not in _NEVER_RAN
+        path = JobStateOrder.path(job._status.state, status.state, all_states, ran)
         if not path:
             return False
         statuses = [JobStatus(state, status.time) for state in path[:-1]] + [status]

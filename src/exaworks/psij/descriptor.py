@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,17 @@ class Descriptor:
 
         return Version(str(self._version))
 
+    def load(self) -> type[Any]:
+        """Import the class.
+
+        Raises:
+            ImportError: its module cannot be imported.
+            AttributeError: its module has no such class.
+        """
+        module, _, name = self.cls.rpartition(".")
+        implementation: type[Any] = getattr(importlib.import_module(module), name)
+        return implementation
+
     def __repr__(self) -> str:
         return f"Descriptor(name={self.name!r}, version={self._version}, cls={self.cls!r})"
 
@@ -62,8 +73,7 @@ class _Entry:
 
     def load(self) -> type[Any]:
         if self.implementation is None:
-            module, _, name = self.descriptor.cls.rpartition(".")
-            self.implementation = getattr(importlib.import_module(module), name)
+            self.implementation = self.descriptor.load()
         return self.implementation
 
 
@@ -77,6 +87,7 @@ class Registry:
     def __init__(self, kind: str, builtin: Iterable[Descriptor]) -> None:
         self.kind = kind
         self._entries: dict[str, list[_Entry]] = {}
+        self._sources: list[Callable[[], None]] = [self._read_entry_points]
         self._entry_points_read = False
         self._lock = threading.RLock()
         for descriptor in builtin:
@@ -108,15 +119,23 @@ class Registry:
                 else:
                     entries.append(_Entry(descriptor, implementation))
 
+    def add_source(self, source: Callable[[], None]) -> None:
+        """Call ``source``, which may register more, before unknown names are given up."""
+        self._sources.append(source)
+
+    def _search(self) -> None:
+        for source in self._sources:
+            source()
+
     def descriptors(self) -> list[Descriptor]:
         """All that are known, each once, in order of name."""
-        self._read_entry_points()
+        self._search()
         found = {id(e.descriptor): e.descriptor for es in self._entries.values() for e in es}
         return sorted(found.values(), key=lambda d: (d.name, d.version))
 
     def names(self) -> set[str]:
         """All names, aliases included."""
-        self._read_entry_points()
+        self._search()
         return set(self._entries)
 
     def find(
@@ -132,7 +151,7 @@ class Registry:
             ValueError: no such name, no such version, or its class cannot be imported.
         """
         if name not in self._entries:
-            self._read_entry_points()
+            self._search()
         if name not in self._entries:
             known = ", ".join(sorted(self._entries))
             raise ValueError(f"There is no {self.kind} {name!r}; there are: {known}")

@@ -112,26 +112,33 @@ class JobStateOrder:
         return _PATH[index - 1] if index else None
 
     @staticmethod
-    def path(current: JobState, target: JobState, all_states: bool) -> list[JobState]:
+    def path(
+        current: JobState, target: JobState, all_states: bool, ran: bool = False
+    ) -> list[JobState]:
         """The states to announce, in order, so that a job gets from ``current`` to ``target``.
 
-        States in between are filled in; ``FAILED`` and ``CANCELED`` are reached directly, except
+        States in between are filled in. ``FAILED`` and ``CANCELED`` are reached directly, except
         that a job always passes ``QUEUED`` first (it was accepted).
 
         Args:
             current: the job's present state.
             target: the state it has reached.
             all_states: fill in ``STAGE_IN``, ``STAGE_OUT`` and ``CLEANUP`` too.
+            ran: the job is known to have run to an end of its own, so that on the way to
+                ``FAILED`` the same states are filled in as on the way to ``COMPLETED``.
 
         Returns:
             The states to announce; empty if ``target`` cannot come after ``current``.
         """
         if current.final or target.is_greater_than(current) is not True:
             return []
-        if target in (JobState.FAILED, JobState.CANCELED):
-            first = [JobState.QUEUED] if current is JobState.NEW else []
-            return [*first, target]
-        if target not in _PATH:
+        if target in _PATH:
+            end = _PATH.index(target)
+        elif target is JobState.FAILED and ran:
+            end = _PATH.index(JobState.COMPLETED)
+        elif target.final:
+            end = _PATH.index(JobState.QUEUED) + 1
+        else:
             return []
-        between = _PATH[_PATH.index(current) + 1 : _PATH.index(target)]
+        between = _PATH[_PATH.index(current) + 1 : end]
         return [s for s in between if all_states or s in _BASIC] + [target]

@@ -20,7 +20,7 @@ class Command:
         input: what it reads on standard input.
         timeout: seconds after which it is killed; ``None``: the runner's default.
         environment: variables to set.
-        unset: prefixes of the names of variables that it must not inherit.
+        unset: names of variables that it must not inherit; ``NAME*`` means all that begin so.
         scope: what the answer is about, for the one who reads it (such as a cluster's name).
     """
 
@@ -100,8 +100,8 @@ class Runner(Protocol):
         """Write a file and make its folder if need be; raises :class:`OSError`."""
         ...
 
-    def read(self, path: str) -> FileEntry | None:
-        """Read a file; ``None`` if there is none."""
+    def read(self, path: str, last: int | None = None) -> FileEntry | None:
+        """Read a file, or its last bytes; ``None`` if there is none."""
         ...
 
     def read_folder(self, path: str) -> list[FileEntry]:
@@ -140,10 +140,11 @@ class LocalRunner:
         """
         environment: dict[str, str] | None = None
         if command.environment or command.unset:
+            begin = tuple(name[:-1] for name in command.unset if name.endswith("*"))
             environment = {
                 name: value
                 for name, value in os.environ.items()
-                if not name.startswith(command.unset)
+                if name not in command.unset and not name.startswith(begin)
             }
             environment.update(command.environment)
         timeout = self.timeout if command.timeout is None else command.timeout
@@ -180,11 +181,15 @@ class LocalRunner:
         with file:
             file.write(data)
 
-    def read(self, path: str) -> FileEntry | None:
+    def read(self, path: str, last: int | None = None) -> FileEntry | None:
         """See :meth:`Runner.read`."""
         try:
             with open(path, "rb") as file:
-                return FileEntry(os.path.basename(path), os.fstat(file.fileno()).st_mtime, file.read())
+                if last is not None:
+                    file.seek(max(0, os.fstat(file.fileno()).st_size - last))
+                return FileEntry(
+                    os.path.basename(path), os.fstat(file.fileno()).st_mtime, file.read()
+                )
         except OSError:
             return None
 

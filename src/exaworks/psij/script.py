@@ -261,13 +261,13 @@ def _sourced(path: Path, what: str) -> list[str]:
     ]
 
 
-# Descriptors are opened by exec, whose failure ends the script: then the message of the shell,
-# which names the file, is not mistaken for output of the job.
+# Descriptors are opened by exec before the launch, so that a file that cannot be opened ends the
+# script (in some shells by itself) and is not mistaken for a failure of the job.
 _REDIRECTED = """\
 _psij_phase=redirect
-exec 6<"$_psij_stdin"
-exec 7>"$_psij_stdout"
-if [ "$_psij_stderr" = "$_psij_stdout" ]; then exec 8>&7; else exec 8>"$_psij_stderr"; fi
+exec 6<"$_psij_stdin" || exit 1
+exec 7>"$_psij_stdout" || exit 1
+if [ "$_psij_stderr" = "$_psij_stdout" ]; then exec 8>&7; else exec 8>"$_psij_stderr" || exit 1; fi
 _psij_phase=launch
 _psij_launch <&6 >&7 2>&8 6<&- 7>&- 8>&-
 _psij_code=$?
@@ -301,6 +301,7 @@ _BLAME = """\
         pre-launch | post-launch)
             _psij_message="the $_psij_phase script failed with exit code $_psij_code" ;;
         redirect)
+            _psij_code=1
             _psij_message="cannot open the job's standard streams: $_psij_stdin (in), \
 $_psij_stdout (out), $_psij_stderr (error)" ;;
         esac

@@ -171,7 +171,7 @@ def test_events() -> None:
         job.wait()
     finally:
         unsubscribe()
-    assert [e.state for e in seen] == ["QUEUED", "FAILED"]
+    assert [e.state for e in seen] == ["QUEUED", "ACTIVE", "FAILED"]
     assert seen[-1].component == "psij"
     assert seen[-1].id == job.id
     assert seen[-1].detail["exit_code"] == 3

@@ -66,6 +66,16 @@ def test_path_fills_in_what_the_specification_demands() -> None:
         JobState.COMPLETED,
     ]
     assert JobStateOrder.path(JobState.ACTIVE, JobState.CANCELED, True) == [JobState.CANCELED]
+    assert JobStateOrder.path(JobState.QUEUED, JobState.FAILED, False) == [JobState.FAILED]
+    assert JobStateOrder.path(JobState.QUEUED, JobState.FAILED, False, ran=True) == [
+        JobState.ACTIVE,
+        JobState.FAILED,
+    ]
+    assert JobStateOrder.path(JobState.ACTIVE, JobState.FAILED, True, ran=True) == [
+        JobState.STAGE_OUT,
+        JobState.CLEANUP,
+        JobState.FAILED,
+    ]
 
 
 def test_prev() -> None:

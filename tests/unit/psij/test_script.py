@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exaworks.psij import Job, JobSpec, Launcher
+from exaworks.psij import Job, JobSpec, Launcher, ResourceSpecV1
 from exaworks.psij.script import active_body, element, expand, quote
 
 SHELLS = [s for s in ("/bin/sh", "/bin/bash") if shutil.which(s)]
@@ -92,12 +92,17 @@ def test_what_is_not_a_braced_name_is_never_expanded() -> None:
     assert expand("${A}${B}", {"A": "${B}"}) == "${B}${B}"
 
 
-def run_body(spec: JobSpec, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_body(
+    spec: JobSpec, cwd: Path, shells: list[str] = SHELLS
+) -> subprocess.CompletedProcess[str]:
     job = Job(spec)
     body = active_body(job, Launcher.get_instance(spec.launcher or "single"), str(cwd))
-    return subprocess.run(
-        ["/bin/sh", "-c", body], cwd=cwd, capture_output=True, text=True, timeout=30
-    )
+    results = [
+        subprocess.run([shell, "-c", body], cwd=cwd, capture_output=True, text=True, timeout=30)
+        for shell in shells
+    ]
+    assert len({(each.returncode, each.stdout) for each in results}) == 1, results
+    return results[0]
 
 
 def test_body_runs_scripts_around_the_job(tmp_path: Path) -> None:
@@ -163,8 +168,6 @@ def test_stdout_and_stderr_may_share_a_file(tmp_path: Path) -> None:
 
 
 def test_multiple_launcher(tmp_path: Path) -> None:
-    from exaworks.psij import ResourceSpecV1
-
     spec = JobSpec(
         "/bin/sh", ["-c", 'echo "$_PSI_J_PROCESS_INDEX_ of $_PSI_J_PROCESS_COUNT"; cat'],
         stdin_path="in", stdout_path="out", launcher="multiple",
@@ -177,18 +180,19 @@ def test_multiple_launcher(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_multiple_launcher_first_failure_decides(tmp_path: Path) -> None:
-    from exaworks.psij import ResourceSpecV1
-
-    # copy 1 waits until copy 2 has failed, and then fails in another way
+@pytest.mark.parametrize("shell", SHELLS)
+def test_multiple_launcher_first_failure_decides(tmp_path: Path, shell: str) -> None:
+    # copy 1 fails only when copy 2 has failed and the shell around it has told so and ended
     script = """
     case $_PSI_J_PROCESS_INDEX_ in
-    1) while [ ! -e failed ]; do sleep 0.01; done; exit 4 ;;
-    2) exit 3 ;;
-    3) while [ ! -e failed ]; do sleep 0.01; [ -e wait ] || { : > wait; }; done ;;
-    4) while [ ! -e wait ]; do sleep 0.01; done; sleep 0.2; : > failed ;;
+    1)
+        while [ ! -s around ]; do :; done
+        while :; do
+            case $(ps -o stat= -p "$(cat around)") in Z* | "") exit 4 ;; esac
+        done ;;
+    2) echo "$PPID" > around.new; mv around.new around; exit 3 ;;
     esac
     """
     spec = JobSpec("/bin/sh", ["-c", script], launcher="multiple",
-                   resources=ResourceSpecV1(process_count=4))  # fmt: skip
-    assert run_body(spec, tmp_path).returncode == 3
+                   resources=ResourceSpecV1(process_count=3))  # fmt: skip
+    assert run_body(spec, tmp_path, [shell]).returncode == 3

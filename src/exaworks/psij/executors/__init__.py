@@ -7,6 +7,6 @@ __all__ = ["BUILTIN"]
 _HERE = "exaworks.psij.executors"
 
 BUILTIN = (
-    Descriptor("local", "0.1.0", f"{_HERE}.local.LocalJobExecutor", nice_name="This machine"),
-    Descriptor("slurm", "0.1.0", f"{_HERE}.slurm.SlurmJobExecutor", nice_name="Slurm"),
+    Descriptor("local", "0.3.0", f"{_HERE}.local.LocalJobExecutor", nice_name="This machine"),
+    Descriptor("slurm", "0.3.0", f"{_HERE}.slurm.SlurmJobExecutor", nice_name="Slurm"),
 )

@@ -7,11 +7,11 @@ __all__ = ["BUILTIN"]
 _HERE = "exaworks.psij.launchers"
 
 BUILTIN = (
-    Descriptor("single", "0.1.0", f"{_HERE}.simple.SingleLauncher"),
-    Descriptor("multiple", "0.1.0", f"{_HERE}.multiple.MultipleLauncher"),
-    Descriptor("mpirun", "0.1.0", f"{_HERE}.mpi.MpirunLauncher"),
-    Descriptor("mpiexec", "0.1.0", f"{_HERE}.mpi.MpiexecLauncher"),
-    Descriptor("srun", "0.1.0", f"{_HERE}.simple.SrunLauncher", nice_name="Slurm srun"),
-    Descriptor("aprun", "0.1.0", f"{_HERE}.simple.AprunLauncher", nice_name="ALPS aprun"),
-    Descriptor("jsrun", "0.1.0", f"{_HERE}.simple.JsrunLauncher", ["jrun"], "LSF jsrun"),
+    Descriptor("single", "0.3.0", f"{_HERE}.simple.SingleLauncher"),
+    Descriptor("multiple", "0.3.0", f"{_HERE}.multiple.MultipleLauncher"),
+    Descriptor("mpirun", "0.3.0", f"{_HERE}.mpi.MpirunLauncher"),
+    Descriptor("mpiexec", "0.3.0", f"{_HERE}.mpi.MpiexecLauncher"),
+    Descriptor("srun", "0.3.0", f"{_HERE}.simple.SrunLauncher", nice_name="Slurm srun"),
+    Descriptor("aprun", "0.3.0", f"{_HERE}.simple.AprunLauncher", nice_name="ALPS aprun"),
+    Descriptor("jsrun", "0.3.0", f"{_HERE}.simple.JsrunLauncher", ["jrun"], "LSF jsrun"),
 )

@@ -40,7 +40,7 @@ class LocalJobExecutor(ManagedExecutor):
     """
 
     _NAME_ = "local"
-    _VERSION_ = "0.1.0"
+    _VERSION_ = "0.3.0"
 
     def __init__(self, url: str | None = None, config: JobExecutorConfig | None = None) -> None:
         """Make an executor.

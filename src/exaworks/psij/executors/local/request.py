@@ -20,6 +20,9 @@ from exaworks.psij.validate import command, directory, resources
 __all__ = ["Context", "Surroundings", "job_request", "main_command"]
 
 _SH = "/bin/sh"
+# What users source before a job is often written for bash, and relies on functions (such as
+# `module`) that only bash takes over from the environment.
+_BASH = "/bin/bash" if os.path.exists("/bin/bash") else _SH
 _NODEFILES_KEPT = 30 * 86400.0
 
 
@@ -96,7 +99,7 @@ def main_command(
     if launcher.wraps_everything:
         return [script.expand(w, variables) for w in launcher.get_launch_command(job)], False
     if spec.pre_launch is not None or spec.post_launch is not None:
-        return [_SH, "-c", script.active_body(job, launcher, cwd)], False
+        return [_BASH, "-c", script.active_body(job, launcher, cwd)], False
     if isinstance(launcher, PrefixLauncher):
         literal, rest = launcher.prefix(job), command(spec)
     else:

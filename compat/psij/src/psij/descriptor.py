@@ -1,0 +1,11 @@
+"""Descriptors of plugins: see :mod:`exaworks.psij.descriptor`."""
+
+from exaworks.psij.descriptor import (
+    Descriptor,
+    Registry,
+)
+
+__all__ = [
+    "Descriptor",
+    "Registry",
+]

@@ -1,0 +1,5 @@
+"""Executors."""
+
+from psij.executors.local import LocalJobExecutor
+
+__all__ = ["LocalJobExecutor"]

@@ -1,0 +1,1 @@
+"""Executors for batch schedulers, and the base class for those of third parties."""

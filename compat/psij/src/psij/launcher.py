@@ -1,0 +1,9 @@
+"""Launchers (the older name of :mod:`psij.job_launcher`): see :mod:`exaworks.psij.job_launcher`."""
+
+from exaworks.psij.job_launcher import (
+    Launcher,
+)
+
+__all__ = [
+    "Launcher",
+]

@@ -1,0 +1,3 @@
+"""The version of psij-python that this stands in for."""
+
+VERSION = "0.9.12"
