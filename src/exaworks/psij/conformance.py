@@ -130,7 +130,7 @@ class JobExecutorConformance:
 
     def test_signal(self, executor: JobExecutor) -> None:
         """A job that a signal ended can be told from one that returned a number."""
-        status = self.run(executor, self.shell("kill -SEGV $$"))
+        status = self.run(executor, self.shell("ulimit -c 0; kill -SEGV $$"))
         assert (status.state, status.signal) == (S.FAILED, 11), status
         assert status.exit_code == 128 + 11
         assert "SIGSEGV" in (status.message or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -161,13 +162,11 @@ class LocalRunner:
             return CommandResult(command, None, missing=True)
         except OSError as problem:
             return CommandResult(command, 126, stderr=str(problem))
-        code: int | None
         try:
             out, err = process.communicate(command.input, timeout)
-            code = process.returncode
+            code: int | None = process.returncode
         except subprocess.TimeoutExpired:
-            process.kill()
-            out, err = process.communicate()
+            out, err = _kill(process)
             code = None
         return CommandResult(command, code, os.fsdecode(out), os.fsdecode(err))
 
@@ -235,3 +234,19 @@ class LocalRunner:
                         os.rmdir(full)
                 except OSError:
                     continue
+
+
+def _kill(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    """End a process and those that it started, and return what they have printed."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        process.kill()
+    try:
+        return process.communicate(timeout=1)
+    except subprocess.TimeoutExpired as late:  # somebody who left the group holds the pipes
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+        process.wait()
+        return late.stdout or b"", late.stderr or b""

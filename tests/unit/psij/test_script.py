@@ -154,7 +154,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 
 
 def test_death_by_signal_is_passed_on(tmp_path: Path) -> None:
-    done = run_body(JobSpec("/bin/sh", ["-c", "kill -SEGV $$"]), tmp_path)
+    done = run_body(JobSpec("/bin/sh", ["-c", "ulimit -c 0; kill -SEGV $$"]), tmp_path)
     assert done.returncode == -11
     assert not list(tmp_path.glob("core*"))
 

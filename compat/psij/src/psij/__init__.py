@@ -25,7 +25,6 @@ from exaworks.psij import (
     SubmitException,
     UnreachableStateException,
 )
-
 from psij import _plugins
 from psij.portable import Export, Import
 from psij.version import VERSION

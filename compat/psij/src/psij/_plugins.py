@@ -113,9 +113,11 @@ def _load(root: str, file: Path) -> None:
 
 def install() -> None:
     """Make the plugins, and the executors of the names in this package, known."""
-    executors.register(
-        Descriptor("slurm", "0.9.12", "psij.executors.batch.slurm.SlurmJobExecutor")
-    )
+    for name, cls in (
+        ("local", "psij.executors.local.LocalJobExecutor"),
+        ("slurm", "psij.executors.batch.slurm.SlurmJobExecutor"),
+    ):
+        executors.register(Descriptor(name, "0.9.12", cls))
     for registry in _LISTS.values():
         registry.add_source(_search)
 

@@ -1,17 +1,17 @@
 """Staging: see :mod:`exaworks.psij.staging`."""
 
 from exaworks.psij.staging import (
+    URI,
     StageIn,
     StageOut,
     StageOutFlags,
     StagingMode,
-    URI,
 )
 
 __all__ = [
+    "URI",
     "StageIn",
     "StageOut",
     "StageOutFlags",
     "StagingMode",
-    "URI",
 ]

@@ -482,4 +482,3 @@ def _custom_attributes(job: Job) -> dict[str, Any]:
         else:
             grouped[name] = value
     return grouped
-

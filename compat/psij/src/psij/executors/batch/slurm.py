@@ -8,6 +8,7 @@ from typing import IO, Any
 
 from exaworks.psij import Job
 from exaworks.psij.executors.slurm import SlurmJobExecutor as _SlurmJobExecutor
+from psij.executors._listing import CompleteInfo
 from psij.executors.batch.batch_scheduler_executor import (
     BatchSchedulerExecutor,
     BatchSchedulerExecutorConfig,
@@ -20,7 +21,7 @@ class SlurmExecutorConfig(BatchSchedulerExecutorConfig):
     """Settings of the executor for Slurm."""
 
 
-class SlurmJobExecutor(_SlurmJobExecutor):
+class SlurmJobExecutor(CompleteInfo, _SlurmJobExecutor):
     """The executor for Slurm."""
 
     _NAME_ = "slurm"
