@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -20,6 +20,7 @@ class SubmitScriptGenerator(ABC):
     def __init__(self, config: JobExecutorConfig | None) -> None:
         self.config = config
 
+    @abstractmethod
     def generate_submit_script(self, job: Job, context: dict[str, object], out: IO[str]) -> None:
         """Write the script of ``job`` to ``out``."""
 
