@@ -16,7 +16,6 @@ import asyncio
 import os
 import threading
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +77,11 @@ class JobExecutorConformance:
         return self.make_executor()
 
     @pytest.fixture
-    def work(self, tmp_path: Path) -> Iterator[Path]:
+    def work(self, tmp_path: Path) -> Path:
         """A directory, with a space in its name, that jobs of the test can use."""
         path = self.work_directory(tmp_path) / f"w {uuid.uuid4().hex[:8]}"
         path.mkdir(parents=True)
-        yield path
+        return path
 
     def spec(self, *command: str, **kwargs: Any) -> JobSpec:
         """A specification with what every job of the test needs."""

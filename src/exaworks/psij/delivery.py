@@ -158,6 +158,8 @@ def advance(job: Job, status: JobStatus, all_states: bool) -> bool:
 
 def watch(job: Job, watcher: Watcher) -> None:
     """Show ``watcher`` the present status of a job and then every further one."""
+    if job.executor is not None:
+        job.executor._ensure_followed(job)
     with _lock:
         present = job._status
         if not (job._undelivered and not watcher.urgent) and watcher.see(job, present):

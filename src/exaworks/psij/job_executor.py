@@ -286,6 +286,9 @@ class JobExecutor(ABC):
         """Move a job on to ``status``, if that can come after its present one."""
         delivery.advance(job, status, self.announces_all_states(job))
 
+    def _ensure_followed(self, job: Job) -> None:
+        """See to it that news of ``job`` reach this process. Called before somebody waits."""
+
     def _get_launcher(self, name: str | None, version_constraint: str | None = None) -> Launcher:
         """The launcher of that name, made once."""
         name = name or Launcher.DEFAULT_LAUNCHER_NAME

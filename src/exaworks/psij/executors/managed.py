@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ from contextlib import contextmanager
 from exaworks.psij.exceptions import InvalidStateException, PSIJException, SubmitException
 from exaworks.psij.job import Job
 from exaworks.psij.job_executor import BulkSubmitException, JobExecutor
+from exaworks.psij.job_executor_config import JobExecutorConfig
 from exaworks.psij.job_state import JobState
 from exaworks.psij.job_status import JobStatus
 
@@ -27,6 +30,11 @@ class ManagedExecutor(JobExecutor):
     """
 
     _open_batches: threading.local | None = None
+
+    def __init__(self, url: str | None = None, config: JobExecutorConfig | None = None) -> None:
+        super().__init__(url, config)
+        self._process = os.getpid()
+        self._followed_in_child: weakref.WeakSet[Job] = weakref.WeakSet()
 
     @abstractmethod
     def _submit_jobs(self, jobs: Sequence[Job]) -> Mapping[Job, PSIJException]:
@@ -123,6 +131,14 @@ class ManagedExecutor(JobExecutor):
         if live:
             self._cancel_jobs(live)
 
+    def _ensure_followed(self, job: Job) -> None:
+        """Follow a job that the parent of this forked process has submitted."""
+        if self._process == os.getpid() or job.status.final or job in self._followed_in_child:
+            return
+        self._followed_in_child.add(job)
+        if job.native_id is not None:
+            self._attach_jobs([(job, job.native_id)])
+
     def _batch_of_thread(self) -> list_of[Job] | None:
         if self._open_batches is None:
             return None
@@ -159,6 +175,8 @@ class ManagedExecutor(JobExecutor):
     def _accepted(self, job: Job, native_id: str, time: float | None = None) -> None:
         """Take note that the backend has accepted a job under ``native_id``."""
         job._native_id = native_id
+        if self._process != os.getpid():
+            self._followed_in_child.add(job)
         self._set_job_status(
             job, JobStatus(JobState.QUEUED, time, metadata={"native_id": native_id})
         )

@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from exaworks.core.keeper.protocol import Decoder, KeeperError, encode
 from exaworks.core.keeper.start import connect
@@ -49,7 +49,7 @@ class KeeperLink:
     each only once) and asks what has become of the jobs that are followed.
     """
 
-    _links: dict[Path, KeeperLink] = {}
+    _links: ClassVar[dict[Path, KeeperLink]] = {}
     _links_lock = threading.Lock()
 
     def __init__(self, home: Path, timeout: float) -> None:
