@@ -203,7 +203,7 @@ class JobExecutorConformance:
         assert self.run(executor, spec).state is S.COMPLETED
         assert (work / "out").read_text() == "1\0x1+1y\0${NO_SUCH_VARIABLE}\0"
         spec = self.shell('printf %s "$ODD$NUMBER"', stdout_path=work / "out")
-        spec.environment = {"ODD": odd, "NUMBER": 3}  # type: ignore[dict-item]
+        spec.environment = {"ODD": odd, "NUMBER": 3}
         assert self.run(executor, spec).state is S.COMPLETED
         assert (work / "out").read_text() == odd + "3"
 

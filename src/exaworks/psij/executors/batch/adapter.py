@@ -22,6 +22,7 @@ __all__ = [
     "Accepted",
     "Answer",
     "Details",
+    "Hint",
     "Observation",
     "Rejected",
     "SchedulerAdapter",
@@ -121,6 +122,19 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Hint:
+    """What the scheduler wrote into a job's log about its end.
+
+    Attributes:
+        reason: a value of :class:`~exaworks.psij.job_status.Reason`.
+        message: an explanation for people.
+    """
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Details:
     """All that the scheduler tells about one job.
 
@@ -150,7 +164,10 @@ class SchedulerAdapter(ABC):
     """What begins a line of options in a script, such as ``"#SBATCH"``."""
 
     shell_id: str
-    """Shell word that gives, in a running job, the native id (of an element, in an array)."""
+    """Shell word that gives, in a running job, its id as :meth:`record_name` says it."""
+
+    shell_element_id: str
+    """The same for a running element of an array."""
 
     shell_index: str
     """Shell word that gives, in an element of an array, its number from 0."""
@@ -204,9 +221,7 @@ class SchedulerAdapter(ABC):
         """The command that submits a script, with options that do not fit into it."""
 
     @abstractmethod
-    def parse_submit(
-        self, result: CommandResult, array_count: int | None
-    ) -> Accepted | Rejected:
+    def parse_submit(self, result: CommandResult, array_count: int | None) -> Accepted | Rejected:
         """Read what the submission printed."""
 
     @abstractmethod
@@ -246,6 +261,14 @@ class SchedulerAdapter(ABC):
     @abstractmethod
     def parse_accounting(self, result: CommandResult) -> Answer:
         """Read what the accounting says."""
+
+    def read_log(self, text: str) -> Hint | None:
+        """What the end of a job's log says about why the job was killed.
+
+        Args:
+            text: the last lines of the file that :meth:`log_path` named.
+        """
+        return None
 
     # -- management
 

@@ -78,8 +78,7 @@ class BatchSchedulerExecutorConfig(JobExecutorConfig):
         self.keep_files = keep_files or flag("PSIJ_BATCH_KEEP_FILES")
         if max_concurrent_submissions < 1:
             raise ValueError(
-                f"max_concurrent_submissions is {max_concurrent_submissions}; "
-                "it must be at least 1"
+                f"max_concurrent_submissions is {max_concurrent_submissions}; it must be at least 1"
             )
         self.max_concurrent_submissions = max_concurrent_submissions
         if on_queue_limit not in ("raise", "wait"):

@@ -64,7 +64,9 @@ def array_name(specs: Sequence[JobSpec]) -> str | None:
     names = [job_name(spec) or "" for spec in specs]
     if len(set(names)) == 1:
         return names[0] or None
-    return os.path.commonprefix(names).rstrip("0123456789-_. ") or None
+    first, last = min(names), max(names)
+    alike = next((i for i, c in enumerate(first) if c != last[i]), len(first))
+    return first[:alike].rstrip("0123456789-_. ") or None
 
 
 def _body(spec: JobSpec, launcher: Launcher) -> str:
@@ -140,7 +142,7 @@ def render(
     lines = [option for option in options if _SAFE_OPTION.fullmatch(option)]
     log = f"{quote(stem)}{f'_{adapter.shell_index}' if array else ''}.log"
     native = {
-        "id": adapter.shell_id,
+        "id": adapter.shell_element_id if array else adapter.shell_id,
         "restarts": adapter.shell_restarts,
         "nodes": adapter.shell_nodes,
         "site": adapter.shell_site,
@@ -155,7 +157,7 @@ def render(
         "# The nodes of the job, a line for each process",
         f'_psij_nodefile={quote(spool.path("nodes", token))}."$_psij_id"',
         f'{{ {adapter.shell_node_list}; }} >"$_psij_nodefile"',
-        "export PSIJ_NODEFILE=\"$_psij_nodefile\"",
+        'export PSIJ_NODEFILE="$_psij_nodefile"',
         *adapter.setup(spec),
         "",
     ]

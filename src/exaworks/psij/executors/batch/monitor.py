@@ -23,7 +23,7 @@ from exaworks.psij.executors.batch import verdict
 from exaworks.psij.executors.batch.adapter import Answer, Observation
 from exaworks.psij.executors.batch.pace import Pace
 from exaworks.psij.executors.batch.report import Report
-from exaworks.psij.executors.batch.verdict import Tracked, Update
+from exaworks.psij.executors.batch.verdict import Findings, Tracked, Update
 from exaworks.psij.job_state import JobState
 
 __all__ = ["Actions", "Monitor", "Update"]
@@ -35,6 +35,9 @@ VERDICT_PATIENCE = 60.0
 
 LOST_PATIENCE = 60.0
 """Seconds for which a job that the scheduler does not list is looked for elsewhere."""
+
+LOST_PATIENCE_ATTACHED = 2.0
+"""The same for a job that was attached and never seen: its end is not so recent."""
 
 LOST_PATIENCE_WITHOUT_ACCOUNTING = 15.0
 """The same if there is no accounting: then only a record can turn up, late on a slow network."""
@@ -165,21 +168,23 @@ class Monitor:
             return
         job.take_restarts(report.restarts)
         if report.state is not None:
-            self._enter(job, report.state, report.time, report.nodes)
+            self._enter(job, report.state, report, report.time)
             return
-        job.end, job.end_at = report, now
+        job.end, job.end_at, job.log = report, now, report.log
         self._judge_end(now, job)
 
-    def records_read(self, now: float, found: Mapping[Key, Report | None]) -> None:
-        """The records of these jobs were looked for."""
-        for key, record in found.items():
+    def files_read(self, now: float, found: Mapping[Key, Findings]) -> None:
+        """The records and logs of these jobs were looked for."""
+        for key, findings in found.items():
             self._reading_records.discard(key)
             job = self._jobs.get(key)
             if job is None:
                 continue
-            job.record_looked = True
-            if record is not None and job.accepts(record):
-                job.end, job.end_at = record, now
+            job.record_looked = job.log_looked = True
+            job.log, job.hint = findings.log, findings.hint
+            if findings.record is not None and job.accepts(findings.record):
+                job.take_restarts(findings.record.restarts)
+                job.end, job.end_at = findings.record, now
             if job.final is not None:
                 self._finish(job, verdict.of_observation(job, job.final, self._title))
             elif job.end is not None and (job.alive or job.missing_at is not None):
@@ -236,7 +241,7 @@ class Monitor:
             if observation is not None:
                 job.accounting = f"says {observation.word}"
                 if observation.state is not None and observation.state.final:
-                    job.final = observation
+                    job.take_restarts(observation.restarts)
                     self._finish(job, verdict.of_observation(job, observation, self._title))
                     continue
             self._give_up_if_late(now, job, answer.problem is not None and not answer.unavailable)
@@ -282,14 +287,17 @@ class Monitor:
         self._actions.log.append((warning, message))
 
     def _enter(
-        self, job: Tracked, state: JobState, time: float | None, nodes: str | None = None
+        self, job: Tracked, state: JobState, source: Report | Observation, time: float | None
     ) -> None:
-        job.nodes = nodes or job.nodes
+        job.nodes = source.nodes or job.nodes
         if state.is_greater_than(job.state) is True:
             job.state = state
-            self._actions.updates.append(verdict.progress(job, time))
+            observation = source if isinstance(source, Observation) else None
+            self._actions.updates.append(verdict.progress(job, time, observation))
 
     def _finish(self, job: Tracked, update: Update) -> None:
+        if job.end is not None and job.end.step:  # an earlier report may have been overtaken
+            self._enter(job, JobState[job.end.step], job.end, job.end.begun)
         self._actions.updates.append(update)
         self.forget(job.key)
 
@@ -304,20 +312,20 @@ class Monitor:
             return
         if observation.state.final:
             job.final = observation
-            if job.end is not None or job.record_looked:
+            if (job.end is not None or job.record_looked) and not job.needs_log(observation):
                 self._finish(job, verdict.of_observation(job, observation, self._title))
             else:
                 self._want_records[job.key] = None
             return
         if not job.alive and job.token is None and job.end is not None:
             job.stale, job.end = job.end, None  # of an earlier job with the same id
-        job.alive, job.record_looked = True, False
+        job.alive, job.record_looked, job.log_looked = True, False, False
         if observation.state is JobState.QUEUED:
             if job.end is not None and job.end.restarts >= job.restarts:
                 job.take_restarts(job.end.restarts + 1)
-            self._enter(job, JobState.QUEUED, None)
+            self._enter(job, JobState.QUEUED, observation, None)
             return
-        self._enter(job, observation.state, None)
+        self._enter(job, observation.state, observation, None)
         if job.end is None:
             return
         if now >= job.end_at + VERDICT_PATIENCE:
@@ -353,6 +361,8 @@ class Monitor:
         assert job.missing_at is not None
         self._want_records[job.key] = None
         patience = LOST_PATIENCE_WITHOUT_ACCOUNTING if self._no_accounting else LOST_PATIENCE
+        if job.token is None and not job.alive:
+            patience = LOST_PATIENCE_ATTACHED
         if accounting_failed:
             patience = LOST_PATIENCE_ACCOUNTING_DOWN
         if now < job.missing_at + patience:

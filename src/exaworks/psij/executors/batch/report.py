@@ -97,7 +97,7 @@ def parse_report(data: bytes, written: float) -> Report | None:
         code=code or 0,
         terminated=values.get("term") == "1",
         phase=values.get("phase", ""),
-        step=values.get("step", ""),
+        step=values.get("step", "") if values.get("step") in _STATES else "",
         begun=_number(values.get("begun")),
         ended=_number(values.get("ended")),
         nodes=values.get("nodes") or None,
@@ -121,14 +121,16 @@ _psij_event() { # STATE
 }
 _psij_record() { # CODE TERM MESSAGE
     _psij_ended=$(date +%s)
+    _psij_useless=$_psij_nodefile
+    if [ "$2" = 0 ] && [ "$1" -le 128 ] && [ "$_psij_keep" = 0 ] &&
+        { [ "$1" = 0 ] || [ ! -s "$_psij_log" ]; }; then
+        _psij_useless=$_psij_log
+        _psij_log=
+    fi
     [ -d "$_psij_records" ] || mkdir -p -- "$_psij_records" 2>/dev/null
     _psij_report "$_psij_records/$_psij_id" END "$1" "$2" "$3"
     _psij_report "$_psij_inbox/$_psij_token.$_psij_id.$_psij_restarts.END" END "$1" "$2" "$3"
-    if [ "$1" -eq 0 ] && [ "$2" = 0 ] && [ "$_psij_keep" = 0 ]; then
-        rm -f -- "$_psij_nodefile" "$_psij_log"
-    else
-        rm -f -- "$_psij_nodefile"
-    fi 2>/dev/null
+    rm -f -- "$_psij_nodefile" "$_psij_useless" 2>/dev/null
 }
 """
 

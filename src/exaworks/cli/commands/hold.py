@@ -1,0 +1,29 @@
+"""``exaworks hold``."""
+
+from __future__ import annotations
+
+from exaworks.cli.ids import ids_argument
+from exaworks.cli.settings import command as make_command
+
+__all__ = ["command"]
+
+
+@make_command("hold")
+@ids_argument
+def command(ids: tuple[str, ...]) -> int:
+    """Keep queued jobs from starting.
+
+    A job that has started cannot be held. Prints a line for each job. The exit code is 1 if this
+    was not possible for some of them; standard error says why.
+
+    \b
+    Examples:
+      exaworks hold 17 18
+    """
+    from exaworks.cli.backends import Live
+    from exaworks.cli.control import hold_or_release
+    from exaworks.cli.ids import find_jobs
+    from exaworks.cli.store import Store
+
+    store = Store()
+    return hold_or_release("hold", Live(store), find_jobs(store, ids))

@@ -1,0 +1,115 @@
+"""Handing jobs over so that none is lost: each is remembered before and completed after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from exaworks.cli.backends import Backends
+from exaworks.cli.errors import REFUSED, Problem
+from exaworks.cli.output import note
+from exaworks.cli.store import Store
+from exaworks.psij import (
+    BulkSubmitException,
+    Job,
+    JobExecutor,
+    JobSpec,
+    PSIJException,
+    ResourceSpecV1,
+    SubmitException,
+)
+
+__all__ = ["Submission", "executor_for", "hint_about_launcher", "make_jobs", "submit"]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What became of a submission.
+
+    Attributes:
+        accepted: the jobs that the executor took.
+        refused: those that it did not take, each with the reason.
+    """
+
+    accepted: Sequence[Job]
+    refused: Sequence[tuple[Job, PSIJException]]
+
+    def problem(self) -> Problem | None:
+        """What to tell about refused jobs; ``None`` if there are none."""
+        if not self.refused:
+            return None
+        first = self.refused[0][1]
+        total = len(self.accepted) + len(self.refused)
+        transient = isinstance(first, SubmitException) and first.transient
+        many = f"{len(self.refused)} of {total} jobs were not accepted; the first: "
+        return Problem(
+            f"{many if total > 1 else ''}{first.message}",
+            "This may pass: try again later." if transient else None,
+            REFUSED,
+        )
+
+
+def executor_for(backends: Backends, name: str, url: str | None) -> JobExecutor:
+    """The executor of that name.
+
+    Raises:
+        Problem: it cannot be loaded.
+    """
+    try:
+        return backends.get(name, url)
+    except ValueError as problem:
+        raise Problem(str(problem), exit_code=REFUSED) from problem
+
+
+def make_jobs(store: Store, specs: Sequence[JobSpec]) -> list[Job]:
+    """A job for each specification.
+
+    Output for which a specification names no file is to be kept in the store's folder, so the
+    specification is changed.
+    """
+    jobs = [Job(spec) for spec in specs]
+    for job, spec in zip(jobs, specs, strict=True):
+        folder = store.output_folder(job.id)
+        if spec.stdout_path is None:
+            spec.stdout_path = folder / "stdout"
+        if spec.stderr_path is None:
+            spec.stderr_path = folder / "stderr"
+    return jobs
+
+
+def submit(store: Store, executor: JobExecutor, jobs: Sequence[Job]) -> Submission:
+    """Submit jobs, and remember them before and after.
+
+    Raises:
+        Problem: one of them cannot be understood; none was submitted.
+    """
+    for job in jobs:
+        store.output_folder(job.id).mkdir(mode=0o700, parents=True, exist_ok=True)
+    refused: list[tuple[Job, PSIJException]] = []
+    try:
+        store.add(jobs, executor.name, executor.url, str(executor.config.work_directory))
+        executor.submit_many(jobs)
+    except BulkSubmitException as problem:
+        refused = list(problem.failed)
+    except PSIJException as problem:
+        store.remove([job.id for job in jobs])
+        raise Problem(f"Not submitted: {problem.message}", exit_code=REFUSED) from problem
+    finally:
+        # Also when interrupted: jobs without an answer stay as they are, "SUBMITTING".
+        store.accepted(job for job in jobs if job.native_id is not None)
+    failed = {id(job) for job, _ in refused}
+    store.remove([job.id for job in jobs if id(job) in failed])
+    return Submission([job for job in jobs if id(job) not in failed], refused)
+
+
+def hint_about_launcher(spec: JobSpec) -> None:
+    """Say so if processes are asked for that nothing will start."""
+    needs = spec.resources
+    if not isinstance(needs, ResourceSpecV1) or spec.launcher is not None:
+        return
+    count = needs.computed_process_count
+    if count > 1:
+        note(
+            f"Note: room for {count} processes, but the command is started once; to start it "
+            f"{count} times add --launcher multiple, mpirun or srun"
+        )

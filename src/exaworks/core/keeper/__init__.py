@@ -1,0 +1,14 @@
+"""The keeper: one small process a user and host that starts, reaps and records local jobs.
+
+Jobs submitted to it outlive the program that submitted them. Its parts, each in its own module:
+
+- :mod:`.start` finds the keeper of this user and host, or starts it, and connects to it;
+- :mod:`.client` is a small blocking client; :mod:`.protocol` has the frames for other clients;
+- :mod:`.core` decides (a state machine without processes, sockets or a clock);
+- :mod:`.daemon` is the process around it, with :mod:`.server` (clients), :mod:`.store` (SQLite),
+  :mod:`.spawn` (starting), :mod:`.processes` (finding and ending) and :mod:`.recovery`;
+- :mod:`.supervisor` is the keeper's parent, which restarts it and inherits its orphans.
+
+Import the modules directly: this package itself imports nothing. The daemon's side runs with
+``python -I -S`` and therefore uses the standard library alone.
+"""

@@ -1,0 +1,389 @@
+"""The keeper process: the loop that serves clients, processes, timers and records.
+
+Each turn reads what has happened, lets the core decide, writes all changed records in one commit,
+only then tells the clients, and only then starts the next few processes, whose records already
+say that they are being started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sqlite3
+import time
+
+from . import scope
+from .core import Core
+from .endings import Endings
+from .job import RUNNING, STARTING, Job
+from .joblogs import JobLogs
+from .journal import Journal
+from .log import log
+from .orphans import Orphans
+from .processes import LINUX, inspect, machine_identity, reap_child, send_group, ticks
+from .protocol import ACTIVE, FINAL, STAGE_IN
+from .recovery import recover
+from .requests import Requests
+from .server import Connection, Listener, Watchers
+from .spawn import LaunchError, NoRoom, Spawner
+from .store import StoreUnavailable, open_store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
+DONE = 0
+CANNOT_START = 3
+
+BATCH = 16
+"""Processes started in one turn, so that clients and endings are served in between."""
+STORE_RETRY = 1.0
+FIRST_CLIENT = 2.0
+"""Seconds that a new keeper waits for its first client, on top of its idle time."""
+_RSS_UNIT = 1024 if LINUX else 1
+
+
+def main(folder: str, orphans: int, journal: tuple[int, int], idle: float, supervisor: int) -> int:
+    """Be the keeper of the scope folder ``folder``; return the exit code.
+
+    ``orphans`` is the pipe from the supervisor and ``journal`` one that it holds for us; ``idle``
+    the seconds to stay with nothing to do.
+    """
+    name_process("exaworks-keeper")
+    try:
+        daemon = Daemon(folder, orphans, Journal(*journal), idle, supervisor)
+    except (OSError, sqlite3.OperationalError) as error:
+        log(f"cannot start in {folder}: {error}")
+        return CANNOT_START
+    daemon.run()
+    return DONE
+
+
+def name_process(name: str) -> None:
+    """Show ``name`` (at most 15 characters) in process lists, where that is simple."""
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w") as file:
+        file.write(name)
+
+
+class Daemon:
+    """The keeper of one scope folder."""
+
+    def __init__(
+        self, folder: str, orphans: int, journal: Journal, idle: float, supervisor: int
+    ) -> None:
+        now = time.monotonic()
+        self.folder = folder
+        self.journal = journal
+        self.idle = idle
+        self.supervisor = supervisor
+        self.core = Core()
+        self.store, jobs = open_store(os.path.join(folder, scope.DATABASE), self.core.dirty)
+        self.watchers = Watchers()
+        self.endings = Endings(self.core)
+        self.logs = JobLogs(os.path.join(folder, scope.JOB_LOGS))
+        self.logs.sweep(time.time())
+        self.spawner = Spawner(self.logs)
+        self.requests = Requests(self)
+        self.connections: dict[int, Connection] = {}
+        self._backlog: dict[int, Connection] = {}
+        self._by_pid: dict[int, Job] = {}
+        self._stopping = False
+        # Whoever has it started is not here yet.
+        self._busy_since = now + FIRST_CLIENT
+        self._retry_commit = 0.0
+        self._poll = select.poll()
+
+        reader, writer = socket.socketpair()
+        reader.setblocking(False)
+        writer.setblocking(False)
+        self._wakeup, self._wakeup_writer = reader, writer
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, _ignore)
+        signal.signal(signal.SIGTERM, self._stop)
+        self._poll.register(reader.fileno(), select.POLLIN)
+        self.orphans = Orphans(orphans, supervisor, self._poll, self._orphan_ended)
+
+        with scope.SocketAddress(folder) as address:
+            self._listener = Listener(address)
+        self._poll.register(self._listener.socket.fileno(), select.POLLIN)
+
+        machine = machine_identity()
+        process = inspect(supervisor)
+        parent = f"{supervisor} {process.start if process else 0}"
+        same_machine = self.store.fact("machine") == machine
+        same_supervisor = same_machine and self.store.fact("supervisor") == parent
+        started, ended = journal.replay()
+        for job in jobs:
+            if job.stage == STARTING and (job.id, job.index) in started:
+                job.stage = RUNNING
+                job.pid, job.pid_start = started[job.id, job.index]
+        for job, found in recover(self.core, jobs, now, same_machine, same_supervisor):
+            self.orphans.watch(job, found)
+        for pid, start, status in ended:
+            self.orphans.ended(pid, start, status)
+        if jobs:
+            log(f"{len(jobs)} jobs taken over, {len(self.core.jobs)} of them still live")
+        self._settle(now)
+        self.store.commit()
+        self.store.remember("machine", machine)
+        self.store.remember("supervisor", parent)
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+
+    def run(self) -> None:
+        """Serve until there is nothing to do for a while, or SIGTERM."""
+        core = self.core
+        while not self._stopping:
+            for fd, events in self._poll.poll(self._timeout()):
+                self._serve(fd, events)
+            backlog, self._backlog = self._backlog, {}
+            for connection in backlog.values():
+                self._serve_requests(connection)
+            now = time.monotonic()
+            self._reap(now)
+            self.orphans.look(now)
+            core.tick(now)
+            self._settle(now)
+            batch = core.startable(now, BATCH) if now >= self._retry_commit else []
+            mark = ticks()
+            for job in batch:
+                job.pid_start = mark
+            if self._commit(now):
+                self._flush()
+                if batch:
+                    self._launch(batch)
+            else:
+                for job in reversed(batch):
+                    core.deferred(now, job)
+            if self._leave(now):
+                break
+        self._settle(time.monotonic())
+        with contextlib.suppress(StoreUnavailable):
+            self.store.commit()
+        self._flush()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.folder, scope.SOCKET))
+        self._listener.close()
+        self.store.close()
+
+    # -- the parts of a turn ----------------------------------------------------------------
+
+    def _timeout(self) -> float | None:
+        """Return the milliseconds to wait for something to happen, None for ever."""
+        now = time.monotonic()
+        if now < self._retry_commit:
+            return 1000.0 * (self._retry_commit - now)
+        if self.store.pending or self.core.can_start(now):
+            return 0.0
+        if any(connection.ready for connection in self._backlog.values()):
+            return 0.0
+        due = [self.core.next_timer(), self.orphans.next_look()]
+        if not self.connections and not self.core.jobs:
+            due.append(self._busy_since + self.idle)
+        soonest = min((when for when in due if when is not None), default=None)
+        return None if soonest is None else max(0.0, 1000.0 * (soonest - now)) + 0.5
+
+    def _serve(self, fd: int, events: int) -> None:
+        connection = self.connections.get(fd)
+        if connection is not None:
+            if events & ~select.POLLOUT:
+                connection.read()
+                self._serve_requests(connection)
+        elif fd == self._wakeup.fileno():
+            with contextlib.suppress(BlockingIOError):
+                self._wakeup.recv(4096)
+        elif fd == self._listener.socket.fileno():
+            self._accept()
+        else:
+            self.orphans.serve(fd)
+
+    def _serve_requests(self, connection: Connection) -> None:
+        while connection.ready:
+            self.requests.serve(connection, connection.requests.popleft())
+        if connection.gone and not connection.requests:
+            self._drop(connection)
+        elif connection.requests:
+            self._backlog[connection.socket.fileno()] = connection
+
+    def _accept(self) -> bool:
+        any_came = False
+        while (connection := self._listener.accept()) is not None:
+            any_came = True
+            fd = connection.socket.fileno()
+            self.connections[fd] = connection
+            connection.polled = select.POLLIN
+            self._poll.register(fd, select.POLLIN)
+        return any_came
+
+    def _drop(self, connection: Connection) -> None:
+        fd = connection.socket.fileno()
+        self._poll.unregister(fd)
+        del self.connections[fd]
+        self._backlog.pop(fd, None)
+        self.watchers.forget(connection)
+        connection.socket.close()
+        self._busy_since = time.monotonic()
+
+    def _reap(self, now: float) -> None:
+        """Take in the processes that have ended, each noted in the journal before it is reaped."""
+        while (ended := reap_child(self._note_end)) is not None:
+            pid, status, usage = ended
+            job = self._by_pid.pop(pid, None)
+            if job is not None:
+                # A process's peak begins with that of the keeper it was spawned by.
+                rss = usage.ru_maxrss
+                if rss <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
+                    rss = 0
+                self._ended(now, job, status, usage.ru_utime + usage.ru_stime, rss)
+
+    def _note_end(self, pid: int, status: int) -> bool:
+        job = self._by_pid.get(pid)
+        return job is None or self.journal.ended(job, status)
+
+    def _orphan_ended(self, job: Job, status: int | None, cpu: float, rss: int) -> None:
+        now = time.monotonic()
+        if job.id not in self.core.jobs or job.stage != RUNNING:
+            return
+        if status is None:
+            self.core.lost(now, job, "its exit status was lost with the keeper that started it")
+        else:
+            self._ended(now, job, status, cpu, rss)
+
+    def _ended(self, now: float, job: Job, status: int, cpu: float, rss: int) -> None:
+        job.cpu += cpu
+        job.maxrss = max(job.maxrss, rss * _RSS_UNIT)
+        left = not job.kill and job.pid is not None and send_group(job.pid, signal.SIGTERM)
+        message = None
+        if status and job.states[job.index] != ACTIVE:
+            message = self.logs.tail(job.key)
+        self.core.exited(now, job, status, message, left)
+
+    def _settle(self, now: float) -> None:
+        """Do what the core wants, until it wants nothing more."""
+        core = self.core
+        while core.signals or core.groups or core.changed:
+            self.endings.serve(now)
+            changed, core.changed = core.changed, []
+            if changed:
+                self._tell(changed)
+
+    def settle(self) -> None:
+        """Bring the records up to date, for a request that reads them.
+
+        Raises:
+            StoreUnavailable: not possible now.
+        """
+        self._settle(time.monotonic())
+        self.store.flush()
+
+    def _tell(self, changed: list[tuple[Job, str]]) -> None:
+        now = time.time()
+        for job, state in changed:
+            if state in FINAL:
+                job.ended = now
+                detail: dict[str, Any] | None = {
+                    "exit_code": job.exit_code,
+                    "signal": job.signal,
+                    "reason": job.reason,
+                    "message": job.message,
+                    "cpu": job.cpu,
+                    "maxrss": job.maxrss or None,
+                }
+                if not job.failed and job.states != (ACTIVE,):
+                    self.logs.drop(job.key)
+            else:
+                detail = None
+                if state == ACTIVE:
+                    job.active = now
+            self.watchers.tell(job.id, [job.id, state, now, detail], state in FINAL)
+
+    def _commit(self, now: float) -> bool:
+        if now < self._retry_commit:
+            return False
+        try:
+            self.store.commit()
+        except StoreUnavailable as error:
+            log(f"cannot write {scope.DATABASE} in {self.folder}: {error}; nothing is started")
+            self._retry_commit = now + STORE_RETRY
+            return False
+        self.journal.clear()
+        return True
+
+    def _flush(self) -> None:
+        for fd, connection in list(self.connections.items()):
+            if not connection.write():
+                self._drop(connection)
+                continue
+            wanted = 0 if connection.requests or connection.gone else select.POLLIN
+            if connection.out:
+                wanted |= select.POLLOUT
+            if wanted != connection.polled:
+                connection.polled = wanted
+                self._poll.modify(fd, wanted)
+
+    def _launch(self, batch: list[Job]) -> None:
+        core, spawner = self.core, self.spawner
+        for at, job in enumerate(batch):
+            outcome = None
+            if job.states[job.index] not in (STAGE_IN, ACTIVE):
+                outcome = job.outcome
+            try:
+                environment = self.requests.environment(job.env)
+                if environment is None:
+                    raise LaunchError("its environment is no longer known to the keeper")
+                before = ticks()
+                pid = spawner.spawn(job.key, json.loads(job.spec), job.index, environment, outcome)
+            except NoRoom as error:
+                log(f"no room for another process: {error}; {len(batch) - at} jobs wait")
+                now = time.monotonic()
+                for later in reversed(batch[at:]):
+                    core.deferred(now, later)
+                break
+            except LaunchError as error:
+                core.spawn_failed(job, error.exit_code, str(error))
+            else:
+                if job.started is None:
+                    job.started = time.time()
+                self._by_pid[pid] = job
+                core.spawned(time.monotonic(), job, pid, before)
+                self.journal.started(job)
+        spawner.rest()
+        self._settle(time.monotonic())
+
+    def _leave(self, now: float) -> bool:
+        """Whether there was nothing to do for long enough."""
+        if self.connections or self.core.jobs or self.core.pending_groups:
+            self._busy_since = now
+            return False
+        return now - self._busy_since >= self.idle and not self._accept()
+
+    # -- the rest ---------------------------------------------------------------------------
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def stop(self) -> None:
+        """Leave after this turn."""
+        self._stopping = True
+
+    def statistics(self) -> dict[str, Any]:
+        """Return what a client may want to know of this process."""
+        jobs = self.core.jobs.values()
+        return {
+            "pid": os.getpid(),
+            "supervisor": self.supervisor,
+            "folder": self.folder,
+            "live": len(jobs),
+            "running": sum(job.stage == RUNNING for job in jobs),
+        }
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Take SIGCHLD, so that the wake-up descriptor is written."""

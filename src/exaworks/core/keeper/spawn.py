@@ -1,0 +1,308 @@
+"""Starting the process of a job: files, directory, executable, posix_spawn; no shell, no fork."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import stat
+import time
+
+from .protocol import MARKER, system_bytes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .joblogs import JobLogs
+
+_TRANSIENT = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS)
+
+# Python ignores some signals, and a shell's background command ignores SIGINT and SIGQUIT.
+_DEFAULT_SIGNALS = [
+    getattr(signal, name)
+    for name in (
+        "SIGHUP", "SIGINT", "SIGQUIT", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGUSR1", "SIGUSR2",
+        "SIGCHLD", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGXCPU", "SIGXFSZ",
+    )
+]  # fmt: skip
+
+_OWN_UMASK = 0o077
+
+
+class LaunchError(Exception):
+    """A process can never be started; ``exit_code`` is what a shell would report, if anything."""
+
+    def __init__(self, message: str, exit_code: int | None = None) -> None:
+        # A name that is not valid UTF-8 must not make the message impossible to store.
+        super().__init__(message.encode("utf-8", "backslashreplace").decode())
+        self.exit_code = exit_code
+
+
+class NoRoom(Exception):
+    """The system has no room for another process or file at the moment."""
+
+
+class Environment:
+    """An environment context as clients send it: variables, umask and CPU affinity."""
+
+    __slots__ = ("affinity", "umask", "variables")
+
+    def __init__(self, context: Any) -> None:
+        """Take ``context`` apart.
+
+        Raises:
+            ValueError: it is not as it must be; the message says what is wrong.
+        """
+        variables = context.get("vars")
+        umask = context.get("umask")
+        affinity = context.get("affinity")
+        if not isinstance(variables, dict):
+            raise ValueError("vars must be an object")
+        if umask is not None and (not isinstance(umask, int) or not 0 <= umask <= 0o777):
+            raise ValueError(f"umask must be a number of at most 0777, not {umask!r}")
+        if affinity is not None and (
+            not isinstance(affinity, list)
+            or not affinity
+            or not all(isinstance(cpu, int) and cpu >= 0 for cpu in affinity)
+        ):
+            raise ValueError(f"affinity must be a list of CPU numbers, not {affinity!r}")
+        if not isinstance(context.get("id"), str) or not context["id"]:
+            raise ValueError("id must be the one that protocol.env_id gives")
+        self.umask: int | None = umask
+        self.affinity: frozenset[int] | None = frozenset(affinity) if affinity else None
+        self.variables = encode_variables(variables)
+
+
+def encode_variables(variables: dict[str, Any]) -> dict[bytes, bytes]:
+    """Return environment variables as bytes.
+
+    Raises:
+        ValueError: a name or value is impossible; the message names it.
+    """
+    encoded = {}
+    for name, value in variables.items():
+        if not name or "=" in name or not isinstance(value, str):
+            raise ValueError(f"impossible environment variable {name!r}: {value!r}")
+        encoded[system_bytes(name)] = system_bytes(value)
+    return encoded
+
+
+class Spawner:
+    """Starts processes, each leading its own session, with directory, umask and CPUs of the job.
+
+    The process that uses it must be single-threaded and lives with a changing working directory,
+    umask and affinity; files of its own are to be opened after :meth:`rest`.
+    """
+
+    def __init__(self, logs: JobLogs) -> None:
+        self._logs = logs
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._umask = _OWN_UMASK
+        os.umask(_OWN_UMASK)
+        self._own_cpus: frozenset[int] | None = None
+        if hasattr(os, "sched_getaffinity"):
+            self._own_cpus = frozenset(os.sched_getaffinity(0))
+        self._cpus = self._own_cpus
+
+    def rest(self) -> None:
+        """Return to our own umask and CPUs, and to a directory that nobody wants to unmount."""
+        os.chdir("/")
+        self._set_cpus(None)
+        self._set_umask(_OWN_UMASK)
+
+    def spawn(
+        self, key: str, spec: dict[str, Any], index: int, env: Environment, outcome: str | None
+    ) -> int:
+        """Start phase ``index`` of job ``key`` and return its process id.
+
+        Raises:
+            LaunchError: it can never be started; the message names what is wrong.
+            NoRoom: it cannot be started now.
+        """
+        phase = spec["phases"][index]
+        fds: list[int] = []
+        try:
+            argv = [system_bytes(argument) for argument in phase["argv"]]
+            variables = env.variables.copy()
+            if "env_set" in spec:
+                variables.update(encode_variables(spec["env_set"]))
+            variables[MARKER.encode()] = key.encode()
+            if outcome is not None:
+                variables[b"PSIJ_OUTCOME"] = outcome.encode()
+            self._enter(spec.get("cwd"), variables)
+            if phase.get("stdio", phase.get("state", "ACTIVE") == "ACTIVE"):
+                self._set_umask(_OWN_UMASK if env.umask is None else env.umask)
+                first = not any(
+                    earlier.get("stdio", earlier.get("state", "ACTIVE") == "ACTIVE")
+                    for earlier in spec["phases"][:index]
+                )
+                actions, slow = self._job_files(spec, first, fds)
+            else:
+                self._set_umask(_OWN_UMASK)
+                actions, slow = self._log_file(key, fds), []
+                self._set_umask(_OWN_UMASK if env.umask is None else env.umask)
+            self._set_cpus(env.affinity)
+            path = _find(argv[0], variables)
+            if slow:
+                # Opening it may block (a FIFO), so the new process has to do it.
+                script = "".join(f'exec {op}"${i}"; ' for i, (op, _) in enumerate(slow, 1))
+                if slow[-1][0] == "1>" and spec.get("stderr") == spec.get("stdout"):
+                    script += "exec 2>&1; "
+                argv = [
+                    b"/bin/sh", b"-c", f'{script}shift {len(slow)}; exec "$@"'.encode(), b"sh",
+                    *[name for _, name in slow], path, *argv[1:],
+                ]  # fmt: skip
+                path = b"/bin/sh"
+            return _posix_spawn(path, argv, variables, actions)
+        except ValueError as error:
+            raise LaunchError(str(error)) from error
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _enter(self, cwd: str | None, variables: dict[bytes, bytes]) -> None:
+        folder = system_bytes(cwd) if cwd else variables.get(b"HOME") or b"/"
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            _check_room(error)
+            raise LaunchError(
+                f"cannot enter the directory {os.fsdecode(folder)}: {error.strerror}; "
+                "the directory of a job must exist when it starts"
+            ) from error
+
+    def _set_umask(self, umask: int) -> None:
+        if umask != self._umask:
+            os.umask(umask)
+            self._umask = umask
+
+    def _set_cpus(self, cpus: frozenset[int] | None) -> None:
+        wanted = self._own_cpus if cpus is None else cpus
+        if wanted != self._cpus and wanted is not None and self._own_cpus is not None:
+            # A CPU that this keeper may not use is no reason to refuse the job.
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(0, wanted)
+            self._cpus = wanted
+
+    def _log_file(self, key: str, fds: list[int]) -> list[tuple[int, int, int]]:
+        path = self._logs.path(key)
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            _check_room(error)
+            raise LaunchError(f"cannot open the log {path}: {error.strerror}") from error
+        fds.append(fd)
+        return _dup2(self._null, fd, fd)
+
+    def _job_files(
+        self, spec: dict[str, Any], first: bool, fds: list[int]
+    ) -> tuple[list[tuple[int, int, int]], list[tuple[str, bytes]]]:
+        """Open a job's files; return what to do with them, and which the child must open."""
+        slow: list[tuple[str, bytes]] = []
+        chosen = [self._null, self._null, self._null]
+        end = os.O_TRUNC if first else os.O_APPEND
+        for target, name in enumerate(("stdin", "stdout", "stderr")):
+            text = spec.get(name)
+            if text is None:
+                continue
+            path = system_bytes(text)
+            if target == 2 and text == spec.get("stdout"):
+                chosen[2] = chosen[1]
+                continue
+            if _may_block(path):
+                slow.append(("<" if target == 0 else f"{target}>", path))
+                continue
+            flags = os.O_RDONLY if target == 0 else os.O_WRONLY | os.O_CREAT | end
+            try:
+                fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY, 0o666)
+            except OSError as error:
+                _check_room(error)
+                raise LaunchError(f"cannot open {name} file {text}: {error.strerror}") from error
+            fds.append(fd)
+            chosen[target] = fd
+        if chosen[1] != chosen[2] and self._null not in chosen[1:]:
+            out, err = os.fstat(chosen[1]), os.fstat(chosen[2])
+            if (out.st_dev, out.st_ino) == (err.st_dev, err.st_ino):
+                chosen[2] = chosen[1]
+        return _dup2(*chosen), slow
+
+
+def _dup2(*fds: int) -> list[tuple[int, int, int]]:
+    return [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(fds)]
+
+
+def _check_room(error: OSError) -> None:
+    if error.errno in _TRANSIENT:
+        raise NoRoom(error.strerror) from error
+
+
+def _may_block(path: bytes) -> bool:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    if stat.S_ISCHR(found.st_mode):
+        return os.major(found.st_rdev) != 1  # 1: null, zero, full, random, ...
+    return stat.S_ISFIFO(found.st_mode)
+
+
+def _find(name: bytes, variables: dict[bytes, bytes]) -> bytes:
+    """Return the path of an executable, looked up as execvp does in the job's own PATH."""
+    if b"/" in name:
+        return name
+    denied = None
+    for folder in variables.get(b"PATH", os.fsencode(os.defpath)).split(b":"):
+        path = folder + b"/" + name if folder else b"./" + name
+        try:
+            found = os.stat(path)
+        except OSError:
+            continue
+        if not stat.S_ISREG(found.st_mode):
+            continue
+        if os.access(path, os.X_OK):
+            return path
+        denied = path
+    if denied:
+        raise LaunchError(f"cannot execute {os.fsdecode(denied)}: Permission denied", 126)
+    raise LaunchError(f"cannot find the executable {os.fsdecode(name)} in the PATH of the job", 127)
+
+
+def _posix_spawn(
+    path: bytes,
+    argv: list[bytes],
+    variables: dict[bytes, bytes],
+    actions: list[tuple[int, int, int]],
+) -> int:
+    busy = 5
+    while True:
+        try:
+            return os.posix_spawn(
+                path,
+                argv,
+                variables,
+                file_actions=actions,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=_DEFAULT_SIGNALS,
+            )
+        except OSError as error:
+            _check_room(error)
+            if error.errno == errno.ENOEXEC and path != b"/bin/sh":
+                argv = [b"/bin/sh", path, *argv[1:]]
+                path = b"/bin/sh"
+                continue
+            if error.errno == errno.ETXTBSY and busy:
+                # Somebody else's child, not yet past its exec, still has the new file open.
+                busy -= 1
+                time.sleep(0.002)
+                continue
+            text = os.fsdecode(path)
+            if error.errno == errno.ENOENT and os.path.exists(path):
+                raise LaunchError(
+                    f"cannot execute {text}: the interpreter its first line names does not exist",
+                    127,
+                ) from error
+            code = 127 if error.errno in (errno.ENOENT, errno.ENOTDIR) else 126
+            raise LaunchError(f"cannot execute {text}: {error.strerror}", code) from error

@@ -1,0 +1,141 @@
+"""The keeper's parent: restarts it when it was killed and inherits the orphans of its jobs.
+
+Linux gives the processes whose parent died to the nearest "subreaper", which is this process. So
+when the keeper is killed, its running jobs become children of the supervisor, and their exit
+statuses are not lost: the supervisor hands the status of every orphan to the keeper through a pipe
+that outlives the keeper.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+
+from . import daemon
+from .log import log, log_exception
+from .processes import LINUX, inspect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+QUICK = 10.0
+"""A keeper that lives shorter than this many seconds is started again only after a pause."""
+MAX_PAUSE = 30.0
+MAX_QUICK_CRASHES = 10
+
+
+def main(arguments: list[str]) -> None:
+    """Supervise the keeper of a scope folder until that has nothing more to do.
+
+    ``arguments``: the scope folder, the number of the descriptor that holds its lock, and the
+    seconds that the keeper stays without anything to do.
+    """
+    folder, lock, idle = arguments
+    os.umask(0o077)
+    os.set_inheritable(int(lock), False)
+    daemon.name_process("exaworks-superv")
+    Supervisor(folder, float(idle)).run()
+
+
+class Supervisor:
+    """Runs keepers, one after the other, until one ends by itself."""
+
+    def __init__(self, folder: str, idle: float) -> None:
+        self._folder = folder
+        self._idle = idle
+        self._reader, self._writer = os.pipe()
+        self._journal = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._keeper = 0
+        self._began = 0.0
+        self._crashes = 0
+
+    def run(self) -> None:
+        """Do it; returns when the keeper has ended by itself or cannot be kept running."""
+        self._start()
+        become_subreaper()
+        signal.signal(signal.SIGTERM, self._stop)
+        while self._keeper and not LINUX:
+            self._keeper_ended(os.waitpid(self._keeper, 0)[1])
+        while self._keeper:
+            # Look without reaping: the keeper's end is served before that of any orphan, since
+            # it takes a keeper to empty the pipe.
+            waiting = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+            if waiting is None or self._look_after_keeper():
+                continue
+            ended = inspect(waiting.si_pid)
+            started = ended.start if ended else 0
+            pid, status, usage = os.wait4(waiting.si_pid, 0)
+            cpu = usage.ru_utime + usage.ru_stime
+            self._forward(f"{pid} {started} {status} {cpu:.6f} {usage.ru_maxrss}\n".encode())
+
+    def _start(self) -> None:
+        supervisor = os.getpid()
+        sys.stderr.flush()
+        self._began = time.monotonic()
+        self._keeper = os.fork()
+        if self._keeper == 0:
+            code = 1
+            try:
+                os.close(self._writer)
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                code = daemon.main(
+                    self._folder, self._reader, self._journal, self._idle, supervisor
+                )
+            except BaseException:
+                log_exception()
+            finally:
+                os._exit(code)
+
+    def _look_after_keeper(self) -> bool:
+        """Reap the keeper if it has ended; return whether it had."""
+        pid, status = os.waitpid(self._keeper, os.WNOHANG)
+        if pid:
+            self._keeper_ended(status)
+        return bool(pid)
+
+    def _keeper_ended(self, status: int) -> None:
+        """Start the next keeper if this one did not end of itself."""
+        code = os.waitstatus_to_exitcode(status)
+        if code in (daemon.DONE, daemon.CANNOT_START):
+            self._keeper = 0
+            return
+        quick = time.monotonic() - self._began < QUICK
+        self._crashes = self._crashes + 1 if quick else 0
+        if self._crashes >= MAX_QUICK_CRASHES:
+            log(f"the keeper ended {self._crashes} times at once; giving up")
+            self._keeper = 0
+            return
+        log(f"the keeper ended unexpectedly ({code}); starting it again")
+        if self._crashes > 1:
+            time.sleep(min(MAX_PAUSE, 0.1 * 2**self._crashes))
+        self._start()
+
+    def _forward(self, line: bytes) -> None:
+        while True:
+            try:
+                os.write(self._writer, line)
+                return
+            except BlockingIOError:
+                select.select([], [self._writer], [], 0.2)
+                if self._look_after_keeper() and not self._keeper:
+                    return
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._keeper:
+            os.kill(self._keeper, number)
+
+
+def become_subreaper() -> None:
+    """Let orphaned descendants become our children (Linux; elsewhere they go to init)."""
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

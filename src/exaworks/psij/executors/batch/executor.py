@@ -1,0 +1,199 @@
+"""The executor that all batch schedulers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import ClassVar
+
+from exaworks.psij.exceptions import PSIJException, SubmitException
+from exaworks.psij.executors.batch.adapter import Details, SchedulerAdapter
+from exaworks.psij.executors.batch.config import BatchSchedulerExecutorConfig
+from exaworks.psij.executors.batch.jobscript import render
+from exaworks.psij.executors.batch.service import Service, Tracking
+from exaworks.psij.executors.batch.spool import Spool
+from exaworks.psij.executors.batch.submission import Submitter
+from exaworks.psij.executors.managed import ManagedExecutor
+from exaworks.psij.job import Job
+from exaworks.psij.job_executor import Rendered
+from exaworks.psij.job_executor_config import JobExecutorConfig
+from exaworks.psij.job_spec import JobSpec
+from exaworks.psij.job_state import JobState
+from exaworks.psij.job_status import JobStatus, Reason
+from exaworks.psij.runner import Command, LocalRunner
+from exaworks.psij.validate import check_spec, resources
+
+__all__ = ["BatchExecutor"]
+
+list_of = list  # the type, by a name that the method ``list`` does not hide in annotations
+
+
+class BatchExecutor(ManagedExecutor):
+    """An executor for a batch scheduler. A subclass names the scheduler's adapter."""
+
+    ADAPTER: ClassVar[type[SchedulerAdapter]]
+
+    def __init__(self, url: str | None = None, config: JobExecutorConfig | None = None) -> None:
+        """Make an executor. Runs no command and starts no thread.
+
+        Args:
+            url: not used.
+            config: settings; of a plain :class:`JobExecutorConfig` what it has is taken.
+        """
+        super().__init__(url, config)
+        self.settings = BatchSchedulerExecutorConfig.of(config)
+        self.adapter = self.ADAPTER()
+        self._folder = (self.settings.work_directory / self.adapter.name).absolute()
+        self._runner = LocalRunner(self.settings.command_timeout)
+        self._submitter = Submitter(
+            lambda: self._service, self.settings, self._get_launcher, self._take_accepted
+        )
+
+    @property
+    def _service(self) -> Service:
+        """The watcher of this process, which is not the one of a process it was forked from."""
+        return Service.get(
+            (self.ADAPTER, self.url, self._folder, self.settings.command_timeout),
+            lambda: Service(self.adapter, self._runner, Spool(self._runner, self._folder)),
+        )
+
+    # -- submission
+
+    def _check_job(self, job: Job) -> JobSpec:
+        spec = super()._check_job(job)
+        try:
+            self.adapter.options(spec, resources(job), None, "", None)
+        except BaseException:
+            job.executor = None
+            raise
+        return spec
+
+    def _submit_jobs(self, jobs: Sequence[Job]) -> Mapping[Job, PSIJException]:
+        return self._submitter.submit(jobs)
+
+    def _take_accepted(self, jobs: Sequence[Job], native_ids: Sequence[str], token: str) -> None:
+        for job, native_id in zip(jobs, native_ids, strict=True):
+            self._accepted(job, native_id)
+        elements = self._service.spool.path("elements", token) if len(jobs) > 1 else None
+        self._service.follow(
+            [
+                self._tracking(job, native_id, token)
+                for job, native_id in zip(jobs, native_ids, strict=True)
+            ],
+            elements,
+        )
+
+    def _tracking(self, job: Job, native_id: str, token: str | None) -> Tracking:
+        return Tracking(
+            job,
+            native_id,
+            self.settings.queue_polling_interval,
+            self.settings.initial_queue_polling_delay,
+            self._set_job_status,
+            token,
+        )
+
+    def render(self, job: Job) -> Rendered:
+        """See :meth:`JobExecutor.render`. Nothing is checked with the scheduler."""
+        spec = check_spec(job.spec)
+        launcher = self._get_launcher(spec.launcher)
+        submission = render(
+            [(job, launcher)],
+            self.adapter,
+            self._service.spool,
+            "0" * 16,
+            self.settings.keep_files,
+        )
+        command = self.adapter.submit_command(submission.options, submission.script)
+        return Rendered(list(command.argv), submission.script.decode("utf-8", "surrogateescape"))
+
+    # -- jobs that exist already
+
+    def _attach_jobs(self, jobs: Sequence[tuple[Job, str]]) -> None:
+        known = []
+        for job, native_id in jobs:
+            problem = self.adapter.check_id(native_id)
+            if problem is None:
+                known.append(self._tracking(job, native_id, None))
+                continue
+            metadata = {"native_id": native_id, "reason": Reason.LOST}
+            self._set_job_status(
+                job, JobStatus(JobState.FAILED, message=problem, metadata=metadata)
+            )
+        if known:
+            self._service.follow(known)
+
+    def _cancel_jobs(self, jobs: Sequence[Job]) -> None:
+        self._request(self.adapter.cancel_commands, jobs, "cancel")
+        self._service.cancel_requested(jobs)
+
+    def _request(
+        self,
+        commands: Callable[[Collection[str]], list_of[Command]],
+        jobs: Sequence[Job],
+        what: str,
+    ) -> None:
+        for command in commands([str(job.native_id) for job in jobs]):
+            rejected = self.adapter.parse_request(self._runner.run(command))
+            if rejected is not None:
+                raise SubmitException(
+                    f"{self.adapter.title} did not take the request to {what}: {rejected.message}",
+                    transient=rejected.transient,
+                )
+
+    def hold(self, job: Job) -> None:
+        """See :meth:`JobExecutor.hold`."""
+        self._request(self.adapter.hold_commands, [self._queued(job)], "hold")
+
+    def release(self, job: Job) -> None:
+        """See :meth:`JobExecutor.release`."""
+        self._request(self.adapter.release_commands, [self._queued(job)], "release")
+
+    def _queued(self, job: Job) -> Job:
+        if job.native_id is None:
+            raise SubmitException(f"{job} was not submitted")
+        return job
+
+    def list(self) -> list_of[str]:
+        """See :meth:`JobExecutor.list`."""
+        result = self._runner.run(self.adapter.list_command())
+        if not result.ok:
+            raise SubmitException(
+                f"{self.adapter.title} cannot list jobs: {result.complaint()}", transient=True
+            )
+        ids = self.adapter.parse_list(result)
+        return ids + sorted(set(self._service.followed()).difference(ids))
+
+    def info(self, jobs: Sequence[Job] | None = None, owner: str | None = None) -> list_of[Job]:
+        """See :meth:`JobExecutor.info`."""
+        ids = None if jobs is None else [str(job.native_id) for job in jobs]
+        found: list_of[Job] = []
+        for command in self.adapter.details_commands(ids, owner):
+            result = self._runner.run(command)
+            if not result.ok and self.adapter.parse_query(result).problem is not None:
+                raise SubmitException(
+                    f"{self.adapter.title} does not answer: {result.complaint()}", transient=True
+                )
+            for details in self.adapter.parse_details(result):
+                job = Job(details.spec)
+                job._native_id = details.observation.native_id
+                job.executor = self
+                job.current_info = details.info
+                job._status = self._status_of(details)
+                found.append(job)
+        return found
+
+    @staticmethod
+    def _status_of(details: Details) -> JobStatus:
+        seen = details.observation
+        state = JobState.HELD if details.held else seen.state or JobState.QUEUED
+        facts = {
+            "native_id": seen.native_id,
+            "nodes": seen.nodes,
+            "reason": seen.reason,
+            "signal": seen.signal,
+            "scheduler_state": seen.word,
+            "scheduler_reason": seen.cause,
+            "restarts": seen.restarts or None,
+        }
+        known = {name: value for name, value in facts.items() if value}
+        return JobStatus(state, None, seen.message, seen.exit_code, known)

@@ -1,0 +1,370 @@
+"""The watcher of the jobs of one scheduler and one work folder, shared by executors.
+
+It drives a :class:`~exaworks.psij.executors.batch.monitor.Monitor`: timers run in the reactor's
+thread, commands of the scheduler in worker threads. The monitor is only touched by the reactor's
+thread.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from exaworks.core.reactor import Reactor, Timer
+from exaworks.psij.executors.batch.adapter import Answer, SchedulerAdapter, Site
+from exaworks.psij.executors.batch.monitor import Actions, Monitor, Update
+from exaworks.psij.executors.batch.report import Report
+from exaworks.psij.executors.batch.spool import Spool
+from exaworks.psij.executors.batch.verdict import Findings
+from exaworks.psij.executors.batch.workers import Workers
+from exaworks.psij.job import Job
+from exaworks.psij.job_status import JobStatus
+from exaworks.psij.runner import Command, CommandResult, Runner
+
+__all__ = ["Service", "Tracking"]
+
+logger = logging.getLogger(__name__)
+
+_POLL_INBOX = 0.2
+_POLL_INBOX_SLOWLY = 0.5
+_QUIET_AFTER = 120.0
+_END_OF_LOG = 4096
+
+
+@dataclass
+class Tracking:
+    """How a job is to be followed.
+
+    Attributes:
+        job: the job.
+        native_id: the scheduler's id.
+        interval: the least seconds between two queries, as far as this job is concerned.
+        delay: seconds until the first query about it.
+        announce: told of each new status.
+        token: what the job calls itself in its reports; ``None`` if it does not report to us.
+    """
+
+    job: Job
+    native_id: str
+    interval: float
+    delay: float
+    announce: Callable[[Job, JobStatus], None]
+    token: str | None = None
+
+
+class Service:
+    """Watches jobs. Methods may be called from any thread."""
+
+    _services: dict[Any, Service] = {}  # noqa: RUF012 (annotated below for all instances)
+    _services_lock = threading.Lock()
+
+    def __init__(self, adapter: SchedulerAdapter, runner: Runner, spool: Spool) -> None:
+        self.adapter = adapter
+        self.runner = runner
+        self.spool = spool
+        self._monitor = Monitor(adapter.title)
+        self._tracked: dict[Job, Tracking] = {}
+        self._by_report: dict[tuple[str, str], Job] = {}
+        self._expected: dict[str, list[Report]] = {}
+        self._elements: dict[str, int] = {}
+        self._timer: Timer | None = None
+        self._poll_timer: Timer | None = None
+        self._last_news = time.monotonic()
+        self._site: Site | None = None
+        self.site_problem = ""
+        self._prepared = False
+        self._complained: set[str] = set()
+        self._lock = threading.Lock()
+        self._ended = threading.Condition()
+        self._end_count = 0
+
+    @classmethod
+    def get(cls, key: Any, make: Callable[[], Service]) -> Service:
+        """The service of that key in this process; made if there is none yet."""
+        with cls._services_lock:
+            if key not in cls._services:
+                if not cls._services:
+                    atexit.register(cls._close_all)
+                cls._services[key] = make()
+            return cls._services[key]
+
+    @classmethod
+    def _forget_after_fork(cls) -> None:
+        cls._services_lock = threading.Lock()
+        cls._services = {}
+        atexit.unregister(cls._close_all)
+
+    @classmethod
+    def _close_all(cls) -> None:
+        for service in cls._services.values():
+            if service._prepared:
+                service.spool.close()
+
+    def prepare(self) -> None:
+        """Make the work folder, once, and clear it of what is very old."""
+        with self._lock:
+            if self._prepared:
+                return
+            self.spool.prepare()
+            self._prepared = True
+        Workers.get().run(self.site)
+        Workers.get().run(self.spool.sweep)
+
+    def site(self) -> Site | None:
+        """Facts about the installation. Blocks until it has answered once.
+
+        Returns:
+            ``None`` if it does not answer; then ``site_problem`` says why.
+        """
+        if self._site is None:
+            result = self.runner.run(self.adapter.site_command())
+            site = self._site = self.adapter.parse_site(result)
+            if site is None:
+                rejected = self.adapter.parse_request(result)
+                self.site_problem = rejected.message if rejected else result.complaint()
+            elif site.requeue_codes:
+                Reactor.get().call_soon(
+                    lambda: setattr(self._monitor, "requeue_codes", site.requeue_codes)
+                )
+        return self._site
+
+    # -- following jobs
+
+    def expect(self, token: str) -> None:
+        """Jobs of that submission may report before the scheduler has told their ids."""
+        with self._lock:
+            self._expected[token] = []
+        Reactor.get().call_soon(self._start_polling)
+
+    def expect_no_more(self, token: str) -> None:
+        """That submission was not accepted, or all its jobs are followed."""
+        with self._lock:
+            self._expected.pop(token, None)
+
+    def follow(self, jobs: Sequence[Tracking], elements: str | None = None) -> None:
+        """Watch jobs until they have ended.
+
+        Args:
+            jobs: the jobs.
+            elements: a file to remove when all of them have ended.
+        """
+        Reactor.get().call_soon(lambda: self._follow(jobs, elements))
+
+    def cancel_requested(self, jobs: Iterable[Job]) -> None:
+        """The scheduler has taken a request of ours to cancel jobs."""
+        some = list(jobs)
+        self._in_reactor(lambda now: self._monitor.cancel_requested(now, some))
+
+    def demand(self) -> None:
+        """Ask the scheduler soon."""
+        self._in_reactor(lambda now: self._monitor.demand(now))
+
+    def followed(self) -> list[str]:
+        """The native ids of the jobs that are being watched."""
+        return [tracking.native_id for tracking in list(self._tracked.values())]
+
+    def wait_for_end(self, seen: int, timeout: float) -> int:
+        """Wait until more than ``seen`` jobs have ended, or for ``timeout`` seconds.
+
+        Returns:
+            how many have ended.
+        """
+        with self._ended:
+            self._ended.wait_for(lambda: self._end_count != seen, timeout)
+            return self._end_count
+
+    def _in_reactor(self, act: Callable[[float], None]) -> None:
+        def run() -> None:
+            act(time.monotonic())
+            self._step()
+
+        Reactor.get().call_soon(run)
+
+    def _follow(self, jobs: Sequence[Tracking], elements: str | None) -> None:
+        now = time.monotonic()
+        early: list[Report] = []
+        for each in jobs:
+            self._tracked[each.job] = each
+            self._monitor.track(
+                now, each.job, each.native_id, each.interval, each.delay, each.token
+            )
+            if each.token is not None:
+                name = self.adapter.record_name(each.native_id)[1]
+                self._by_report[each.token, name] = each.job
+        tokens = {each.token for each in jobs if each.token is not None}
+        for token in tokens:
+            with self._lock:
+                early += self._expected.pop(token, [])
+        if elements is not None:
+            self._elements[elements] = len(jobs)
+        for report in early:
+            self._take_report(now, report)
+        self._last_news = now
+        self._start_polling()
+        self._step()
+
+    # -- reports of jobs
+
+    def _start_polling(self) -> None:
+        if self._poll_timer is None:
+            self._poll_timer = Reactor.get().call_later(_POLL_INBOX, self._poll_inbox)
+
+    def _poll_inbox(self) -> None:
+        self._poll_timer = None
+        Workers.get().run(self._read_inbox)
+
+    def _read_inbox(self) -> None:
+        reports = self.spool.take_reports()
+        Reactor.get().call_soon(lambda: self._take_reports(reports))
+
+    def _take_reports(self, reports: list[Report]) -> None:
+        now = time.monotonic()
+        for report in reports:
+            self._take_report(now, report)
+        if reports:
+            self._last_news = now
+            self._step()
+        if self._by_report or self._expected:
+            quiet = now - self._last_news > _QUIET_AFTER
+            pause = _POLL_INBOX_SLOWLY if quiet else _POLL_INBOX
+            if self._poll_timer is None:
+                self._poll_timer = Reactor.get().call_later(pause, self._poll_inbox)
+
+    def _take_report(self, now: float, report: Report) -> None:
+        with self._lock:
+            waiting = self._expected.get(report.token)
+            if waiting is not None:
+                waiting.append(report)
+                return
+        job = self._by_report.get((report.token, report.native_id))
+        if job is not None:
+            self._monitor.reported(now, job, report)
+
+    # -- the monitor's wishes
+
+    def _step(self) -> None:
+        now = time.monotonic()
+        actions = self._monitor.take_actions(now)
+        for update in actions.updates:
+            self._announce(update)
+        for warning, message in actions.log:
+            logger.log(logging.WARNING if warning else logging.INFO, "%s", message)
+        self._start(actions)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self._monitor.next_deadline()
+        if deadline is not None:
+            delay = max(0.0, deadline - time.monotonic())
+            self._timer = Reactor.get().call_later(delay, self._step)
+
+    def _start(self, actions: Actions) -> None:
+        for kind, keys in (
+            (self._query, actions.query),
+            (self._ask_accounting, actions.accounting),
+            (self._read_files, actions.records),
+        ):
+            if keys:
+                jobs = {key: self._tracked[key].native_id for key in keys if key in self._tracked}
+                Workers.get().run(lambda kind=kind, jobs=jobs: kind(jobs))  # type: ignore[misc]
+
+    def _announce(self, update: Update) -> None:
+        job: Any = update.key
+        tracking = self._tracked.get(job)
+        if tracking is None:
+            return
+        status = JobStatus(
+            update.state, update.time, update.message, update.exit_code, update.metadata
+        )
+        if status.final:
+            del self._tracked[job]
+            if tracking.token is not None:
+                name = self.adapter.record_name(tracking.native_id)[1]
+                self._by_report.pop((tracking.token, name), None)
+                self._release_elements(tracking.token)
+            with self._ended:
+                self._end_count += 1
+                self._ended.notify_all()
+        tracking.announce(job, status)
+
+    def _release_elements(self, token: str) -> None:
+        path = self.spool.path("elements", token)
+        if path not in self._elements:
+            return
+        self._elements[path] -= 1
+        if not self._elements[path]:
+            del self._elements[path]
+            Workers.get().run(lambda: self.runner.remove([path]))
+
+    # -- in worker threads
+
+    def _ask(
+        self,
+        jobs: dict[Any, str],
+        commands: Callable[[Collection[str]], Sequence[Command]],
+        parse: Callable[[CommandResult], Answer],
+    ) -> Answer:
+        answers: list[Answer] = []
+        try:
+            asked = commands(set(jobs.values()))
+            answers = [parse(self.runner.run(command)) for command in asked]
+        except Exception as unexpected:
+            logger.exception("%s cannot be asked about jobs", self.adapter.title)
+            answers.append(Answer(problem=repr(unexpected)))
+        if not answers:
+            return Answer(problem="there is none", unavailable=True)
+        for line in (line for answer in answers for line in answer.skipped):
+            if line not in self._complained and len(self._complained) < 1000:
+                self._complained.add(line)
+                logger.warning("%s said what is not understood: %r", self.adapter.title, line)
+        problems = [answer.problem for answer in answers if answer.problem is not None]
+        return Answer(
+            [observation for answer in answers for observation in answer.observations],
+            "; ".join(problems) or None,
+            any(answer.unavailable for answer in answers),
+        )
+
+    def _query(self, jobs: dict[Any, str]) -> None:
+        answer = self._ask(jobs, self.adapter.query_commands, self.adapter.parse_query)
+        self._in_reactor(lambda now: self._monitor.answered(now, jobs, answer))
+
+    def _ask_accounting(self, jobs: dict[Any, str]) -> None:
+        answer = self._ask(jobs, self.adapter.accounting_commands, self.adapter.parse_accounting)
+        self._in_reactor(lambda now: self._monitor.accounting_answered(now, jobs, answer))
+
+    def _read_files(self, jobs: dict[Any, str]) -> None:
+        found = {job: self._look_for(job, native_id) for job, native_id in jobs.items()}
+        self._in_reactor(lambda now: self._monitor.files_read(now, found))
+
+    def _look_for(self, job: Any, native_id: str) -> Findings:
+        try:
+            site, name = self.adapter.record_name(native_id)
+            if site is None:
+                here = self.site()
+                site = here.name if here is not None else None
+            record = self.spool.find_record(site, name)
+            log = self._log_of(job, record)
+            file = self.runner.read(log, _END_OF_LOG) if log is not None else None
+            if file is None:
+                return Findings(record)
+            text = file.data.decode("utf-8", "replace")
+            return Findings(record, log, self.adapter.read_log(text))
+        except Exception:
+            logger.exception("cannot look for the record of job %s", native_id)
+            return Findings()
+
+    def _log_of(self, job: Any, record: Report | None) -> str | None:
+        tracking = self._tracked.get(job)
+        if tracking is None or tracking.token is None:
+            return record.log if record is not None else None
+        _, _, index = self.adapter.record_name(tracking.native_id)[1].partition("_")
+        return self.spool.path("log", f"{tracking.token}{f'_{index}' if index else ''}.log")
+
+
+os.register_at_fork(after_in_child=Service._forget_after_fork)

@@ -1,0 +1,190 @@
+"""Handing jobs to a scheduler: alike ones as arrays, several submissions at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from exaworks.psij.exceptions import PSIJException, SubmitException
+from exaworks.psij.executors.batch.adapter import Accepted, Rejected
+from exaworks.psij.executors.batch.config import BatchSchedulerExecutorConfig
+from exaworks.psij.executors.batch.jobscript import Plan, plan, render
+from exaworks.psij.executors.batch.service import Service
+from exaworks.psij.executors.batch.workers import Workers
+from exaworks.psij.job import Job
+from exaworks.psij.job_launcher import Launcher
+
+__all__ = ["Submitter"]
+
+_RETRY_AT_LEAST_EVERY = 15.0
+
+Pair = tuple[Job, Launcher]
+
+
+class Submitter:
+    """Submits jobs of one executor."""
+
+    def __init__(
+        self,
+        service: Callable[[], Service],
+        settings: BatchSchedulerExecutorConfig,
+        launcher: Callable[[str | None], Launcher],
+        accepted: Callable[[Sequence[Job], Sequence[str], str], None],
+    ) -> None:
+        """Make a submitter.
+
+        Args:
+            service: gives the watcher of the jobs, which also knows the scheduler.
+            settings: the executor's settings.
+            launcher: gives a launcher by name.
+            accepted: told of jobs that the scheduler has taken: the jobs, their ids and the
+                name of the submission.
+        """
+        self._get_service = service
+        self._settings = settings
+        self._launcher = launcher
+        self._accepted = accepted
+
+    def submit(self, jobs: Sequence[Job]) -> dict[Job, PSIJException]:
+        """Submit jobs.
+
+        Returns:
+            the jobs that were not taken, each with the reason.
+        """
+        service = self._get_service()
+        groups = self._group(service, jobs)
+        service.prepare()
+        bulk = _Bulk(service, self._settings, self._accepted, groups)
+        helpers = min(self._settings.max_concurrent_submissions, len(groups)) - 1
+        done = threading.Semaphore(0)
+
+        def help_out() -> None:
+            try:
+                bulk.work()
+            finally:
+                done.release()
+
+        for _ in range(helpers):
+            Workers.get().run(help_out)
+        bulk.work()
+        for _ in range(helpers):
+            done.acquire()
+        return bulk.failed
+
+    def _group(self, service: Service, jobs: Sequence[Job]) -> list[list[Pair]]:
+        """Put like jobs together, in groups that fit into an array."""
+        pairs: list[Pair] = []
+        for job in jobs:
+            assert job.spec is not None
+            pairs.append((job, self._launcher(job.spec.launcher)))
+        if len(pairs) == 1:
+            return [pairs]
+        alike: dict[Plan, list[Pair]] = {}
+        for job, launcher in pairs:
+            alike.setdefault(plan(job, launcher, service.adapter), []).append((job, launcher))
+        if len(alike) == len(pairs):
+            return list(alike.values())
+        site = service.site()
+        if site is None:
+            raise SubmitException(
+                f"{service.adapter.title} does not answer: {service.site_problem}", transient=True
+            )
+        size = max(1, site.array_limit)
+        return [
+            group[at : at + size] for group in alike.values() for at in range(0, len(group), size)
+        ]
+
+
+class _Bulk:
+    """A number of groups of jobs on their way to the scheduler; several threads work on it."""
+
+    def __init__(
+        self,
+        service: Service,
+        settings: BatchSchedulerExecutorConfig,
+        accepted: Callable[[Sequence[Job], Sequence[str], str], None],
+        groups: Sequence[list[Pair]],
+    ) -> None:
+        self.failed: dict[Job, PSIJException] = {}
+        self._service = service
+        self._adapter = service.adapter
+        self._settings = settings
+        self._accepted = accepted
+        self._groups = deque(groups)
+        self._unreachable: PSIJException | None = None
+        self._lock = threading.Lock()
+
+    def work(self) -> None:
+        """Submit groups until there are no more."""
+        while True:
+            with self._lock:
+                if not self._groups:
+                    return
+                group = self._groups.popleft()
+            waiting = deque([group])
+            problem: PSIJException | None
+            try:
+                problem = self._unreachable or self._submit_parts(waiting)
+            except PSIJException as known:
+                problem = known
+            except Exception as unknown:
+                problem = SubmitException(f"{self._adapter.title}: {unknown}", unknown)
+            if problem is not None:
+                with self._lock:
+                    self.failed.update((job, problem) for part in waiting for job, _ in part)
+
+    def _submit_parts(self, waiting: deque[list[Pair]]) -> PSIJException | None:
+        """Submit a group; in smaller parts, and later, if the scheduler takes no more for now.
+
+        Args:
+            waiting: parts that are still to be submitted.
+
+        Returns:
+            why the parts that are left in ``waiting`` cannot be submitted.
+        """
+        while waiting:
+            pairs = waiting[0]
+            seen = self._service.wait_for_end(-1, 0)
+            rejected = self._submit_once(pairs)
+            if rejected is None:
+                waiting.popleft()
+            elif not rejected.queue_limit or self._settings.on_queue_limit != "wait":
+                problem = SubmitException(
+                    f"{self._adapter.title} did not accept the job: {rejected.message}",
+                    transient=rejected.transient,
+                )
+                if rejected.transient and not rejected.queue_limit:
+                    self._unreachable = problem
+                return problem
+            elif len(pairs) > 1:
+                waiting.popleft()
+                half = len(pairs) // 2
+                waiting.extendleft((pairs[half:], pairs[:half]))
+            else:
+                self._service.wait_for_end(seen, _RETRY_AT_LEAST_EVERY)
+        return None
+
+    def _submit_once(self, pairs: Sequence[Pair]) -> Rejected | None:
+        spool, runner = self._service.spool, self._service.runner
+        token = spool.new_token()
+        submission = render(pairs, self._adapter, spool, token, self._settings.keep_files)
+        if submission.elements is not None and submission.elements_path is not None:
+            runner.write(submission.elements_path, submission.elements)
+        if self._settings.keep_files:
+            runner.write(spool.path("scripts", f"{token}.sh"), submission.script)
+        command = self._adapter.submit_command(submission.options, submission.script)
+        self._service.expect(token)
+        try:
+            count = len(pairs) if len(pairs) > 1 else None
+            outcome = self._adapter.parse_submit(runner.run(command), count)
+            if isinstance(outcome, Accepted):
+                self._accepted([job for job, _ in pairs], outcome.native_ids, token)
+                return None
+        finally:
+            self._service.expect_no_more(token)
+        if outcome.uncertain:  # it must not run later on, when the job has been submitted again
+            runner.write(spool.path("void", token), b"")
+        if submission.elements_path is not None:
+            runner.remove([submission.elements_path])
+        return outcome
