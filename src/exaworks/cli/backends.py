@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from exaworks.cli.record import UNKNOWN, Record, this_host
+from exaworks.cli.record import UNKNOWN, Record, this_place
 from exaworks.cli.store import Store
 from exaworks.psij import (
     Job,
@@ -30,6 +30,8 @@ REFRESH_SECONDS = 2.0
 SURE_SECONDS = 600.0
 """How long a submission may still arrive after the program that made it has ended."""
 
+_LOCAL = "local"
+"""The executor whose jobs belong to one machine, and to a batch job if submitted inside one."""
 _KNOWN = [JobState.QUEUED]  # this state or any later one
 
 
@@ -66,9 +68,17 @@ class Backends:
 
 def _elsewhere(record: Record) -> str | None:
     """Why a job cannot be asked about from this machine, if so."""
-    if record.executor == "local" and record.host != this_host():
-        return f"{record.title} belongs to the machine {record.host}; ask there"
+    if record.executor == _LOCAL and record.place != this_place():
+        return f"{record.title} belongs to {record.place}; ask there"
     return None
+
+
+def _lost(executor: JobExecutor, record: Record) -> JobStatus:
+    if record.native_id is None:
+        message = f"the submission was interrupted, and {executor.name} has not received the job"
+    else:
+        message = f"{executor.name} does not know the job any more"
+    return JobStatus(JobState.FAILED, message=message, metadata={"reason": Reason.LOST})
 
 
 class Live:
@@ -110,9 +120,13 @@ class Live:
 
     def _with_ids(self, executor: JobExecutor, records: Sequence[Record]) -> list[Record]:
         """The jobs that can be attached to. Interrupted submissions are looked for."""
-        lost = [r.uuid for r in records if r.native_id is None and r.shown_state == UNKNOWN]
-        if lost:
-            self._look_for(executor, lost)
+        # Numbers of local jobs begin anew if the keeper's records were lost, so each is checked.
+        doubtful = [
+            record
+            for record in records
+            if record.shown_state == UNKNOWN or (record.native_id and executor.name == _LOCAL)
+        ]
+        if doubtful and self._look_for(executor, doubtful):
             records = self._store.get([record.uuid for record in records])
         for record in records:
             if record.native_id is None and not record.final:
@@ -120,23 +134,27 @@ class Live:
                     f"It is not known yet whether {executor.name} has accepted {record.title}; "
                     f"see `exaworks explain {record.id}`"
                 )
-        return [record for record in records if record.native_id is not None]
+        return [record for record in records if record.native_id is not None and not record.final]
 
-    def _look_for(self, executor: JobExecutor, uuids: Sequence[str]) -> None:
-        """Find out what became of submissions whose answer nobody received."""
+    def _look_for(self, executor: JobExecutor, records: Sequence[Record]) -> bool:
+        """Ask an executor for the ids of jobs; returns whether anything new was remembered."""
         try:
-            found = executor.find(uuids)
+            found = executor.find([record.uuid for record in records])
         except PSIJException as error:
-            logger.info("cannot look for interrupted submissions: %s", error.message)
-            return
-        self._store.recovered(found)
-        message = f"the submission was interrupted, and {executor.name} has not received the job"
-        status = JobStatus(JobState.FAILED, message=message, metadata={"reason": Reason.LOST})
-        self._store.update(
-            (record.uuid, status)
-            for record in self._store.get([uuid for uuid in uuids if uuid not in found])
-            if time.time() - record.submitted > SURE_SECONDS
-        )
+            logger.info("%s cannot look for jobs: %s", executor.name, error.message)
+            return False
+        moved = {
+            r.uuid: found[r.uuid] for r in records if found.get(r.uuid, r.native_id) != r.native_id
+        }
+        self._store.found(moved)
+        lost = [
+            (record.uuid, _lost(executor, record))
+            for record in records
+            if record.uuid not in found
+            and (record.native_id or time.time() - record.submitted > SURE_SECONDS)
+        ]
+        self._store.update(lost)
+        return bool(moved or lost)
 
     def _attach_to(self, executor: JobExecutor, records: Sequence[Record]) -> None:
         pairs = []

@@ -21,7 +21,7 @@ __all__ = [
     "Record",
     "display",
     "stream_path",
-    "this_host",
+    "this_place",
     "this_process",
 ]
 
@@ -32,9 +32,16 @@ UNKNOWN: Final = "UNKNOWN"
 FINAL: Final = ("COMPLETED", "FAILED", "CANCELED")
 
 
-def this_host() -> str:
-    """The name by which this machine is remembered."""
-    return socket.gethostname()
+def this_place() -> str:
+    """This machine; inside a batch job, that as well, as in ``node1/4711``.
+
+    Jobs of the executor ``local`` belong to such a place: a batch job has a keeper of its own,
+    which counts its jobs from 1 and ends with the batch job.
+    """
+    from exaworks.core.keeper.scope import batch_job
+
+    job = batch_job(os.environ)
+    return f"{socket.gethostname()}/{job}" if job else socket.gethostname()
 
 
 def _start_time(pid: int) -> str:
@@ -92,7 +99,7 @@ class Record:
         executor: the name of the executor.
         url: the executor's location, if it has one.
         work_directory: the executor's folder for its own records.
-        host: the machine it was submitted from.
+        place: where it was submitted from, see :func:`this_place`.
         submitter: the process that submitted it.
         name: to show; the specification has the exact one.
         spec: the specification as JSON.
@@ -113,7 +120,7 @@ class Record:
     executor: str
     url: str | None
     work_directory: str | None
-    host: str
+    place: str
     submitter: str
     name: str
     spec: str
@@ -135,10 +142,14 @@ class Record:
     @cached_property
     def shown_state(self) -> str:
         """The state to show: the last known one, or ``UNKNOWN``."""
-        interrupted = (
-            self.state == SUBMITTING and self.host == this_host() and not _runs(self.submitter)
-        )
-        return UNKNOWN if interrupted else self.state
+        if self.state == SUBMITTING and self.host == socket.gethostname():
+            return self.state if _runs(self.submitter) else UNKNOWN
+        return self.state
+
+    @property
+    def host(self) -> str:
+        """The machine it was submitted from."""
+        return self.place.partition("/")[0]
 
     @property
     def signal(self) -> int | None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from exaworks.cli.errors import Problem
-from exaworks.cli.record import FINAL, SUBMITTING, Record, display, this_host, this_process
+from exaworks.cli.record import FINAL, SUBMITTING, Record, display, this_place, this_process
 from exaworks.core import config
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ CREATE TABLE jobs (
     executor TEXT NOT NULL,
     url TEXT,
     work_directory TEXT,
-    host TEXT NOT NULL,
+    place TEXT NOT NULL,
     submitter TEXT NOT NULL,
     name TEXT NOT NULL,
     spec TEXT NOT NULL,
@@ -109,8 +109,8 @@ class Store:
         from exaworks.psij import JSONSerializer
 
         serializer = JSONSerializer()
-        now, host, submitter = time.time(), this_host(), this_process()
-        shared = (executor, url, work, host, submitter, now, SUBMITTING, now)
+        now, place, submitter = time.time(), this_place(), this_process()
+        shared = (executor, url, work, place, submitter, now, SUBMITTING, now)
         rows = []
         for job in jobs:
             assert job.spec is not None
@@ -118,7 +118,7 @@ class Store:
             rows.append((*shared, job.id, name, serializer.dumps(job.spec)))
         with self._transaction() as db:
             db.executemany(
-                "INSERT INTO jobs (executor, url, work_directory, host, submitter, submitted, "
+                "INSERT INTO jobs (executor, url, work_directory, place, submitter, submitted, "
                 "state, changed, uuid, name, spec) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 rows,
             )
@@ -133,12 +133,15 @@ class Store:
             )
             db.executemany(_UPDATE, [(*_status_columns(job.status), job.id) for job in jobs])
 
-    def recovered(self, native_ids: Mapping[str, str]) -> None:
-        """Remember native ids, by uuid, of jobs that were accepted although nobody knew."""
+    def found(self, native_ids: Mapping[str, str]) -> None:
+        """Remember the native ids, by uuid, of jobs that an executor was asked for."""
+        if not native_ids:
+            return
         with self._transaction() as db:
             db.executemany(
-                "UPDATE jobs SET native_id = ?, state = 'QUEUED' WHERE uuid = ? AND state = ?",
-                [(native_id, uuid, SUBMITTING) for uuid, native_id in native_ids.items()],
+                "UPDATE jobs SET native_id = ?, state = CASE state WHEN ? THEN 'QUEUED' "
+                "ELSE state END WHERE uuid = ?",
+                [(native_id, SUBMITTING, uuid) for uuid, native_id in native_ids.items()],
             )
 
     def update(self, changes: Iterable[tuple[str, JobStatus]]) -> None:

@@ -62,6 +62,7 @@ def _ended(
     """The jobs, each when it has ended; ``None`` when the time is over."""
     started = time.monotonic()
     live.attach(records)
+    records = store.get([record.uuid for record in records])
     for record in records:
         if record.uuid in live.problems:
             raise Problem(f"Cannot wait: {live.problems[record.uuid]}.")

@@ -6,10 +6,6 @@ import json
 import os
 import re
 import signal
-import sqlite3
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,10 +13,6 @@ import pytest
 from cli_program import TIMEOUT, Exaworks, runs, until
 
 WAITS = "echo begun; until [ -e go ]; do sleep 0.05; done; echo done"
-
-
-def database(exaworks: Exaworks) -> sqlite3.Connection:
-    return sqlite3.connect(exaworks.home / "cli" / "jobs.db", isolation_level=None)
 
 
 def test_from_submission_to_the_end(exaworks: Exaworks, tmp_path: Path) -> None:
@@ -280,76 +272,6 @@ def test_eight_submissions_at_once(exaworks: Exaworks) -> None:
     assert len({job["native_id"] for job in jobs}) == 40
     written = {Path(job["stdout"]).read_text() for job in jobs}
     assert written == {f"{number}-{i}\n" for number in range(8) for i in range(5)}
-
-
-KILLED = """
-import os
-from exaworks.cli.app import application
-from exaworks.psij.executors.local import LocalJobExecutor
-submit_many = LocalJobExecutor.submit_many
-def killed(self, jobs):
-    if {after}: submit_many(self, jobs)
-    os.kill(os.getpid(), 9)
-LocalJobExecutor.submit_many = killed
-application.main(["submit", "--", "sh", "-c", "echo ran; exit 6"])
-"""
-
-
-def submit_and_die(exaworks: Exaworks, after: bool) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED.format(after=after)],
-        env=exaworks.environment,
-        cwd=exaworks.folder,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL
-
-
-def test_killed_before_the_answer_of_a_submission_that_arrived(exaworks: Exaworks) -> None:
-    submit_and_die(exaworks, after=True)
-    assert exaworks("wait", "1", code=1) == "1 FAILED with exit code 6\n"
-    assert exaworks("logs", "1") == "ran\n"
-
-
-def test_killed_before_a_submission_arrived(exaworks: Exaworks) -> None:
-    submit_and_die(exaworks, after=False)
-    assert exaworks.state("1") == "UNKNOWN"
-    assert "interrupted" in exaworks("jobs")
-    text = exaworks("explain", "1")
-    assert "not known whether job 1 was accepted" in text
-    assert "exaworks forget 1" in text
-    _, err = exaworks.both("wait", "1", code=1)
-    assert "not known yet whether local has accepted job 1" in err
-    with database(exaworks) as db:  # long ago, nothing can still be on its way
-        db.execute("UPDATE jobs SET submitted = ?", (time.time() - 3600,))
-    (job,) = exaworks.json("jobs")
-    assert (job["state"], job["reason"]) == ("FAILED", "lost")
-    assert "local has not received the job" in job["message"]
-    assert exaworks("forget", "1") == "1 job forgotten\n"
-
-
-def test_jobs_of_another_machine_are_not_asked_about_here(exaworks: Exaworks) -> None:
-    exaworks("submit", "--", "sleep", "600")
-    until(lambda: exaworks.state("1") == "ACTIVE")
-    with database(exaworks) as db:
-        db.execute("UPDATE jobs SET host = 'elsewhere'")
-    out, err = exaworks.both("jobs")
-    assert "ACTIVE" in out
-    assert "belongs to the machine elsewhere; ask there" in err
-    for command in ("wait", "cancel", "hold"):
-        assert "elsewhere" in exaworks.both(command, "1", code=1)[1]
-    with database(exaworks) as db:
-        db.execute("UPDATE jobs SET host = ?", (os.uname().nodename,))
-    exaworks("cancel", "1")
-
-
-def test_a_damaged_list_does_not_stop_new_jobs(exaworks: Exaworks) -> None:
-    exaworks("run", "true")
-    (exaworks.home / "cli" / "jobs.db").write_bytes(b"\0broken" * 3000)
-    out, err = exaworks.both("run", "--", "echo", "still works")
-    assert out == "still works\n"
-    assert "set aside" in err
-    assert len(exaworks.json("jobs")) == 1
 
 
 def on_terminal(exaworks: Exaworks, *arguments: str, **environment: str) -> str:

@@ -198,14 +198,21 @@ def killed(self, jobs):
     submit_many(self, jobs)
     os.kill(os.getpid(), 9)
 SlurmJobExecutor.submit_many = killed
-application.main(["submit", "--", "sh", "-c", "echo ran; exit 6"])
+application.main(["submit", "--", "sh", "-c", "echo ran > ran"])
 """
 
 
-def test_killed_before_the_answer_of_a_submission(on_slurm: Exaworks) -> None:
+def test_killed_before_the_answer_of_a_submission(on_slurm: Exaworks, tmp_path: Path) -> None:
+    """Slurm cannot be asked by our ids, so what is not known is said."""
     done = subprocess.run(
         [sys.executable, "-c", KILLED], env=on_slurm.environment, cwd=on_slurm.folder, check=False
     )
     assert done.returncode == -signal.SIGKILL
-    assert on_slurm("wait", "1", code=1) == "1 FAILED with exit code 6\n"
-    assert on_slurm("logs", "1") == "ran\n"
+    assert on_slurm.state("1") == "UNKNOWN"
+    text = on_slurm("explain", "1")
+    assert "not known whether job 1 was accepted" in text
+    assert "squeue --me" in text
+    _, err = on_slurm.both("wait", "1", code=1)
+    assert "not known yet whether slurm has accepted job 1" in err
+    until((tmp_path / "ran").exists)
+    assert on_slurm("forget", "1") == "1 job forgotten\n"
