@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # tests that start and break schedulers must not run beside others; the rest may
 WORKERS ?= 4
 
-.PHONY: help demo test lint types unit integration clients examples docs bench clean
+.PHONY: help demo test lint types unit integration clients bench clean
 
 help:
 	@echo "make demo [EXECUTOR=local|slurm]  run an ensemble of 120 jobs and draw its result"
@@ -47,8 +47,18 @@ integration: $(VENV)/.developed
 	$(BIN)/pytest -n $(WORKERS) tests/integration/local tests/integration/cli tests/docs
 	$(BIN)/pytest tests/integration/slurm
 
+# psij-python comes with the clients, from PyPI; the drop-in then takes its place
+$(VENV)-clients/.installed: pyproject.toml compat/psij/pyproject.toml
+	$(PYTHON) -m venv $(VENV)-clients
+	$(VENV)-clients/bin/python -m pip install --quiet pytest redun-psij 'pydra<1'
+	$(VENV)-clients/bin/python -m pip install --quiet --editable . --editable 'compat/psij[templates]'
+	@touch $@
+
+clients: $(VENV)-clients/.installed
+	$(VENV)-clients/bin/pytest compat/psij/tests
+
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/psij.py $(if $(EXECUTOR),--executor $(EXECUTOR))
 
 clean:
-	rm -rf $(VENV) demo-output build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-clients demo-output build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+
+# What must be there: a test that needs it (by its marker) fails where it would be skipped.
+REQUIRED = set(filter(None, os.environ.get("EXAWORKS_TEST_REQUIRE", "").split(",")))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    missing = [name for name in REQUIRED if item.get_closest_marker(name)]
+    if report.skipped and missing:
+        report.outcome = "failed"
+        report.longrepr = f"{', '.join(missing)} is required here, but: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +37,9 @@ def _isolated_home(_session_home: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture
-def local_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def local_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home folder of the test's own, and so a keeper of its own."""
     home = tmp_path / "exaworks-home"
     monkeypatch.setenv("EXAWORKS_HOME", str(home))
     monkeypatch.setenv("EXAWORKS_KEEPER_IDLE", "0.5")
-    yield home
+    return home

@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from client_tools import need_client
 
-pytest.importorskip("pydra", reason="pydra is not installed (make clients installs it)")
+need_client("pydra")
 
 PROGRAM = """
 import sys

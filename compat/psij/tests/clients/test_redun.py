@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from client_tools import need_client
 
-pytest.importorskip("redun_psij", reason="redun-psij is not installed (make clients installs it)")
+need_client("redun_psij")
 
 CONFIG = "{ tools: { default: { executor: '%s', job_attributes: { duration: { minutes: 5 } } } } }"
 
