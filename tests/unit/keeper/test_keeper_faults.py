@@ -132,6 +132,19 @@ def pidfd_tells(home: Path) -> bool:
     return release >= (6, 15)
 
 
+def test_leftover_of_an_adopted_job_is_ended(home: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "go")
+    script = f"sleep 1000 & echo $! >{tmp_path}/left; read x <{tmp_path}/go"
+    with Client(home) as client:
+        (number,) = client.submit([{"argv": ["sh", "-c", script]}])
+        wait_until(lambda: (tmp_path / "left").exists() and (tmp_path / "left").read_text())
+        kill(client.request("ping")["pid"])
+    (tmp_path / "go").write_text("\n")
+    assert results(home, [number])[number]["state"] == "COMPLETED"
+    left = int((tmp_path / "left").read_text())
+    wait_until(lambda: not alive(left))
+
+
 def test_both_killed_while_jobs_run(home: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "go")
     client = Client(home)

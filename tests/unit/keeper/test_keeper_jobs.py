@@ -267,6 +267,10 @@ def test_bad_requests_harm_nobody(client: Client) -> None:
         ("submit", {}),
         ("watch", {"ids": ["1"]}),
         ("cancel", {"ids": None}),
+        ("cancel", {"ids": [1], "grace": float("nan")}),
+        ("list", {"ids": [2**70]}),
+        ("list", {"keys": ["\ud800"]}),
+        ("env", {"id": "\ud800", "vars": {}}),
         ("env", {"id": "x", "vars": []}),
     ):
         with pytest.raises(KeeperError) as caught:

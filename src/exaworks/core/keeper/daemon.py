@@ -164,7 +164,9 @@ class Daemon:
                     core.deferred(now, job)
             if self._leave(now):
                 break
-        self._settle(time.monotonic())
+        now = time.monotonic()
+        self._reap(now)
+        self._settle(now)
         with contextlib.suppress(StoreUnavailable):
             self.store.commit()
         self._flush()
@@ -185,7 +187,7 @@ class Daemon:
         if any(connection.ready for connection in self._backlog.values()):
             return 0.0
         due = [self.core.next_timer(), self.orphans.next_look()]
-        if not self.connections and not self.core.jobs:
+        if not (self.connections or self.core.jobs or self.core.pending_groups):
             due.append(self._busy_since + self.idle)
         soonest = min((when for when in due if when is not None), default=None)
         return None if soonest is None else max(0.0, 1000.0 * (soonest - now)) + 0.5
@@ -241,7 +243,8 @@ class Daemon:
                 rss = usage.ru_maxrss
                 if rss <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
                     rss = 0
-                self._ended(now, job, status, usage.ru_utime + usage.ru_stime, rss)
+                left = not job.kill and send_group(pid, signal.SIGTERM)
+                self._ended(now, job, status, usage.ru_utime + usage.ru_stime, rss, left)
 
     def _note_end(self, pid: int, status: int) -> bool:
         job = self._by_pid.get(pid)
@@ -254,12 +257,15 @@ class Daemon:
         if status is None:
             self.core.lost(now, job, "its exit status was lost with the keeper that started it")
         else:
-            self._ended(now, job, status, cpu, rss)
+            # It may have been reaped long ago, and its number have passed to another group.
+            group = job.pid or 0
+            left = not job.kill and send_group(group, 0)
+            left = left and self.endings.end_group(group, job.key, signal.SIGTERM)
+            self._ended(now, job, status, cpu, rss, left)
 
-    def _ended(self, now: float, job: Job, status: int, cpu: float, rss: int) -> None:
+    def _ended(self, now: float, job: Job, status: int, cpu: float, rss: int, left: bool) -> None:
         job.cpu += cpu
         job.maxrss = max(job.maxrss, rss * _RSS_UNIT)
-        left = not job.kill and job.pid is not None and send_group(job.pid, signal.SIGTERM)
         message = None
         if status and job.states[job.index] != ACTIVE:
             message = self.logs.tail(job.key)
@@ -338,8 +344,9 @@ class Daemon:
                 environment = self.requests.environment(job.env)
                 if environment is None:
                     raise LaunchError("its environment is no longer known to the keeper")
-                before = ticks()
-                pid = spawner.spawn(job.key, json.loads(job.spec), job.index, environment, outcome)
+                pid, start = spawner.spawn(
+                    job.key, json.loads(job.spec), job.index, environment, outcome
+                )
             except NoRoom as error:
                 log(f"no room for another process: {error}; {len(batch) - at} jobs wait")
                 now = time.monotonic()
@@ -352,7 +359,7 @@ class Daemon:
                 if job.started is None:
                     job.started = time.time()
                 self._by_pid[pid] = job
-                core.spawned(time.monotonic(), job, pid, before)
+                core.spawned(time.monotonic(), job, pid, start)
                 self.journal.started(job)
         spawner.rest()
         self._settle(time.monotonic())

@@ -160,18 +160,18 @@ def parse_request(request: Any) -> Job:
     job = Job(key, json.dumps(spec, separators=(",", ":")), env, _STATES.setdefault(states, states))
     duration = get("duration")
     if duration is not None:
-        job.duration = _number("duration", duration)
+        job.duration = seconds("duration", duration)
         if job.duration == 0:
             raise ValueError("duration must be more than 0 seconds")
     if get("grace") is not None:
-        job.grace = _number("grace", request["grace"])
+        job.grace = seconds("grace", request["grace"])
     if get("pool") is not None:
         if not isinstance(request["pool"], str) or not request["pool"].isprintable():
             raise ValueError(f"pool must be a name, not {request['pool']!r}")
         job.pool = request["pool"]
     limit = get("limit")
     if limit is not None:
-        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit < 2**31:
             raise ValueError(f"limit must be a positive number of jobs, not {limit!r}")
         job.limit = limit
     job.held = bool(get("held"))
@@ -196,7 +196,12 @@ def _phase_state(phase: Any) -> str:
     return str(state)
 
 
-def _number(name: str, value: Any) -> float:
+def seconds(name: str, value: Any) -> float:
+    """Return ``value`` of the field ``name`` as a number of seconds.
+
+    Raises:
+        ValueError: it is none, or negative.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e12:
         raise ValueError(f"{name} must be a number of seconds, not {value!r}")
     return float(value)

@@ -26,6 +26,7 @@ _PIDFD_GET_INFO = 0xC000FF0B | 64 << 16
 _PIDFD_INFO_EXIT = 8
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SPAWN_SECONDS = 2
+_LOOKS = 5
 
 
 class Process:
@@ -96,27 +97,31 @@ class Snapshot:
         self.sessions: dict[int, list[Process]] = {}
         self.groups: dict[int, list[Process]] = {}
         self.marked: dict[str, list[Process]] = {}
-        uid = os.getuid()
-        own = os.getpid()
-        try:
-            entries = [entry for entry in os.scandir("/proc") if entry.name.isdigit()]
-        except OSError:
-            return
-        for entry in entries:
-            process = inspect(int(entry.name))
-            if process is None or process.dead or process.pid == own:
-                continue
-            self.processes[process.pid] = process
-            self.children.setdefault(process.parent, []).append(process)
-            self.sessions.setdefault(process.session, []).append(process)
-            self.groups.setdefault(process.group, []).append(process)
+        seen = {os.getpid()}
+        # Who is born while we look is found by looking again, unless there is no end to it.
+        for _ in range(_LOOKS):
             try:
-                readable = uid in (0, entry.stat().st_uid)
+                pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
             except OSError:
-                continue
-            key = marker(process.pid) if readable else None
-            if key is not None:
-                self.marked.setdefault(key, []).append(process)
+                return
+            new = [pid for pid in pids if pid not in seen]
+            if not new:
+                return
+            seen.update(new)
+            for pid in new:
+                self._add(pid)
+
+    def _add(self, pid: int) -> None:
+        process = inspect(pid)
+        if process is None or process.dead:
+            return
+        self.processes[pid] = process
+        self.children.setdefault(process.parent, []).append(process)
+        self.sessions.setdefault(process.session, []).append(process)
+        self.groups.setdefault(process.group, []).append(process)
+        key = marker(pid)
+        if key is not None:
+            self.marked.setdefault(key, []).append(process)
 
     def tree(
         self, key: str, root: int | None, known: set[tuple[int, int]], sessions: set[int]

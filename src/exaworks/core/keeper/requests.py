@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 
-from .job import Job, parse_request
+from .job import Job, parse_request, seconds
 from .protocol import VERSION, KeeperError
 from .server import Connection
 from .spawn import Environment
@@ -58,7 +59,10 @@ class Requests:
         except StoreUnavailable as error:
             message = f"the keeper cannot use its database: {error}"
             reply = {"error": {"code": "busy", "message": message}}
-        except (KeyError, TypeError, ValueError) as error:
+        except sqlite3.Error:
+            raise
+        except Exception as error:
+            # Whatever one client sends must not end the keeper of all.
             message = f"malformed request: {type(error).__name__}: {error}"
             reply = {"error": {"code": "invalid", "message": message}}
         reply["n"] = request.get("n")
@@ -176,7 +180,7 @@ class Requests:
         daemon = self._daemon
         grace = request.get("grace")
         if grace is not None:
-            grace = float(grace)
+            grace = seconds("grace", grace)
         results: list[str | None] = []
         now = time.monotonic()
         for number in _ids(request):

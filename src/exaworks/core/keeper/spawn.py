@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import signal
 import stat
 import time
 
+from .processes import ticks
 from .protocol import MARKER, system_bytes
 
 TYPE_CHECKING = False
@@ -68,7 +70,7 @@ class Environment:
             or not all(isinstance(cpu, int) and cpu >= 0 for cpu in affinity)
         ):
             raise ValueError(f"affinity must be a list of CPU numbers, not {affinity!r}")
-        if not isinstance(context.get("id"), str) or not context["id"]:
+        if not re.fullmatch(r"[0-9a-f]{32}", str(context.get("id"))):
             raise ValueError("id must be the one that protocol.env_id gives")
         self.umask: int | None = umask
         self.affinity: frozenset[int] | None = frozenset(affinity) if affinity else None
@@ -114,8 +116,8 @@ class Spawner:
 
     def spawn(
         self, key: str, spec: dict[str, Any], index: int, env: Environment, outcome: str | None
-    ) -> int:
-        """Start phase ``index`` of job ``key`` and return its process id.
+    ) -> tuple[int, int]:
+        """Start phase ``index`` of job ``key``; return its process id and the time in ticks.
 
         Raises:
             LaunchError: it can never be started; the message names what is wrong.
@@ -274,11 +276,12 @@ def _posix_spawn(
     argv: list[bytes],
     variables: dict[bytes, bytes],
     actions: list[tuple[int, int, int]],
-) -> int:
+) -> tuple[int, int]:
     busy = 5
     while True:
         try:
-            return os.posix_spawn(
+            now = ticks()
+            pid = os.posix_spawn(
                 path,
                 argv,
                 variables,
@@ -287,6 +290,7 @@ def _posix_spawn(
                 setsigmask=(),
                 setsigdef=_DEFAULT_SIGNALS,
             )
+            return pid, now
         except OSError as error:
             _check_room(error)
             if error.errno == errno.ENOEXEC and path != b"/bin/sh":

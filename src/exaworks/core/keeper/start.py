@@ -74,9 +74,12 @@ def _try_connect(folder: str, deadline: float) -> socket.socket | None:
             connection.connect(address)
         _greet(connection, folder)
         connection.settimeout(None)
-    except (ConnectionError, FileNotFoundError, TimeoutError):
+    except (ConnectionError, FileNotFoundError, TimeoutError, BlockingIOError):
         connection.close()
         return None
+    except OSError as error:
+        connection.close()
+        raise KeeperError(f"cannot connect to the keeper in {folder}: {error}") from error
     except BaseException:
         connection.close()
         raise

@@ -136,6 +136,9 @@ def become_subreaper() -> None:
     """Let orphaned descendants become our children (Linux; elsewhere they go to init)."""
     if not sys.platform.startswith("linux"):
         return
-    import ctypes
+    try:
+        import ctypes
 
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    except (ImportError, OSError, AttributeError) as error:
+        log(f"cannot inherit orphans: {error}; if the keeper is killed, exit statuses are lost")
