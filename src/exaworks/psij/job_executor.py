@@ -286,7 +286,7 @@ class JobExecutor(ABC):
         """Move a job on to ``status``, if that can come after its present one."""
         delivery.advance(job, status, self.announces_all_states(job))
 
-    def _ensure_followed(self, job: Job) -> None:
+    def _ensure_followed(self, job: Job) -> None:  # noqa: B027 (few executors need it)
         """See to it that news of ``job`` reach this process. Called before somebody waits."""
 
     def _get_launcher(self, name: str | None, version_constraint: str | None = None) -> Launcher:

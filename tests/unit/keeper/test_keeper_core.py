@@ -346,3 +346,30 @@ def test_verdicts_after_a_restart(
     got, message = judge(job, same_machine, same_supervisor, found)
     assert got == verdict
     assert bool(message) == (verdict == LOST)
+
+
+def test_what_follows_a_cancelled_main_phase_is_left_to_run() -> None:
+    core = Core()
+    job = make(1, ("ACTIVE", "STAGE_OUT", "CLEANUP"))
+    core.submit(job)
+    core.spawned(0.0, core.startable(0.0, 1)[0], 100)
+    core.cancel(0.0, job)
+    core.exited(0.1, job, TERM)
+    core.tree(0.1, job, alive=False)
+    for pid in (101, 102):
+        core.signals.clear()
+        assert core.startable(0.2, 1) == [job]
+        core.spawned(0.2, job, pid)
+        assert core.signals == []
+        core.exited(0.3, job, 0)
+    assert (job.state, job.exit_code) == ("CANCELED", 128 + TERM)
+
+
+def test_a_cancel_that_meets_a_start_ends_the_main_phase() -> None:
+    core = Core()
+    job = make(1, ("ACTIVE", "STAGE_OUT"))
+    core.submit(job)
+    core.startable(0.0, 1)
+    core.cancel(0.0, job)
+    core.spawned(0.0, job, 100)
+    assert core.signals == [(job, TERM)]

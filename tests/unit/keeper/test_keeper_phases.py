@@ -63,3 +63,14 @@ def test_second_phase_with_the_jobs_output_appends(client: Client, tmp_path: Pat
     job = {"phases": steps, "stdout": str(tmp_path / "out")}
     assert run(client, job)["state"] == "COMPLETED"
     assert (tmp_path / "out").read_text() == "1\n2\n"
+
+
+def test_a_main_phase_with_a_log_is_explained_by_it(client: Client, home: Path) -> None:
+    phase = {"state": "ACTIVE", "argv": ["/bin/sh", "-c", "echo why >&2; exit 3"], "stdio": False}
+    good = {"state": "ACTIVE", "argv": ["/bin/sh", "-c", "echo chatter >&2"], "stdio": False}
+    ids = client.submit([{"phases": [phase]}, {"phases": [good]}])
+    ended = client.wait(ids, 20)
+    assert ended[ids[0]]["message"] == "exit code 3\nwhy"
+    assert ended[ids[1]]["state"] == "COMPLETED"
+    logs = [path.read_text() for path in home.glob("local/*/log/*")]
+    assert logs == ["why\n"]

@@ -159,8 +159,8 @@ class Core:
         if state == ACTIVE and job.duration is not None and job.state != ACTIVE:
             self._timer(now + job.duration, "limit", job.id)
         self._set_state(job, state)
-        if job.canceled and not job.kill:
-            self._begin_kill(now, job, job.grace)
+        if job.canceled and not job.kill and state in (STAGE_IN, ACTIVE):
+            self._begin_kill(now, job, job.grace)  # canceled while it was being started
 
     def spawn_failed(self, job: Job, exit_code: int | None, message: str) -> None:
         """Report that the process of a starting job can never be started."""
@@ -191,7 +191,7 @@ class Core:
     ) -> None:
         """Report the wait status of the process of a running job.
 
-        ``message`` is what a process outside the main phase had to say; ``left`` tells that other
+        ``message`` is what the process has written to the job's log; ``left`` tells that other
         members of its process group were alive and have been sent SIGTERM.
         """
         if left and job.pid is not None:
@@ -359,7 +359,7 @@ class Core:
                 self._fail(
                     job,
                     "exit" if signal is None else "signal",
-                    describe_end(code, signal),
+                    describe_end(code, signal) + (f"\n{message}" if message else ""),
                     code,
                     signal,
                 )

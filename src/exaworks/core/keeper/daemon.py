@@ -267,7 +267,7 @@ class Daemon:
         job.cpu += cpu
         job.maxrss = max(job.maxrss, rss * _RSS_UNIT)
         message = None
-        if status and job.states[job.index] != ACTIVE:
+        if status and job.phase_writes_log:
             message = self.logs.tail(job.key)
         self.core.exited(now, job, status, message, left)
 
@@ -302,7 +302,7 @@ class Daemon:
                     "cpu": job.cpu,
                     "maxrss": job.maxrss or None,
                 }
-                if not job.failed and job.states != (ACTIVE,):
+                if not job.failed and job.may_have_log:
                     self.logs.drop(job.key)
             else:
                 detail = None

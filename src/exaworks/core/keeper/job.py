@@ -115,6 +115,17 @@ class Job:
         return self.reason is not None
 
     @property
+    def phase_writes_log(self) -> bool:
+        """Whether the process of the current phase writes to the job's log, not to its files."""
+        phase = json.loads(self.spec)["phases"][self.index]
+        return not phase.get("stdio", self.states[self.index] == ACTIVE)
+
+    @property
+    def may_have_log(self) -> bool:
+        """Whether any phase may have written to the job's log."""
+        return len(self.states) > 1 or self.states[0] != ACTIVE or '"stdio":false' in self.spec
+
+    @property
     def outcome(self) -> str:
         """What PSIJ_OUTCOME says in the phases after the main one."""
         return "cancel" if self.canceled else "error" if self.failed else "success"

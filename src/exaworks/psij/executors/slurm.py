@@ -8,7 +8,7 @@ Slurm says about jobs in :mod:`exaworks.psij.executors.slurm_output`.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from exaworks.psij.executors import slurm_options, slurm_output
 from exaworks.psij.executors.batch import (
@@ -17,6 +17,7 @@ from exaworks.psij.executors.batch import (
     BatchExecutor,
     Details,
     Hint,
+    Observation,
     Rejected,
     SchedulerAdapter,
     Site,
@@ -30,11 +31,8 @@ __all__ = ["SlurmAdapter", "SlurmJobExecutor"]
 # Variables that change what the commands do or print.
 _QUERY_UNSET = ("SQUEUE_*", "SACCT_*", "SCANCEL_*", "SLURM_BITSTR_LEN")
 _QUERY_ENVIRONMENT = {"SLURM_TIME_FORMAT": "standard", "LC_ALL": "C"}
+# What describes the job that we run in, if we do, must not be taken for the new job's.
 _SUBMIT_UNSET = (
-    "SBATCH_ARRAY_INX",
-    "SBATCH_OPEN_MODE",
-    "SBATCH_WAIT",
-    # What describes the job that we run in, if we do, must not be taken for the new job's.
     "SLURMD_NODENAME",
     "SLURM_ARRAY_*",
     "SLURM_CLUSTER_NAME",
@@ -169,6 +167,11 @@ class SlurmAdapter(SchedulerAdapter):
     shell_restarts = "${SLURM_RESTART_COUNT:-0}"
     shell_nodes = "$SLURM_JOB_NODELIST"
     shell_site = "${SLURM_CLUSTER_NAME:-slurm}"
+    # slurmstepd says so in the log before it sends signals.
+    shell_stopped = (
+        '[ -s "$_psij_log" ] && '
+        """command -p grep -q '^slurmstepd.* CANCELLED AT ' "$_psij_log" """.rstrip()
+    )
     shell_node_list = _NODE_LIST
 
     def options(
@@ -191,9 +194,12 @@ class SlurmAdapter(SchedulerAdapter):
         # Otherwise srun would not hand the environment of the script on to the processes.
         return [] if spec.inherit_environment else ["export SLURM_EXPORT_ENV=ALL"]
 
-    def submit_command(self, options: Sequence[str], script: bytes) -> Command:
+    def submit_command(
+        self, options: Sequence[str], outside: Sequence[str], script: bytes
+    ) -> Command:
         """See :meth:`SchedulerAdapter.submit_command`. The script goes to standard input."""
-        return Command(("sbatch", "--parsable", *options), script, unset=_SUBMIT_UNSET)
+        unset = (*_SUBMIT_UNSET, *slurm_options.overriding_variables(options))
+        return Command(("sbatch", "--parsable", *outside), script, unset=unset)
 
     def parse_submit(self, result: CommandResult, array_count: int | None) -> Accepted | Rejected:
         """See :meth:`SchedulerAdapter.parse_submit`."""
@@ -282,6 +288,12 @@ class SlurmAdapter(SchedulerAdapter):
             none = result.missing or "accounting storage is disabled" in result.stderr
             return Answer(problem=result.complaint(), unavailable=none)
         return slurm_output.parse_accounting(result)
+
+    def look_again(
+        self, native_id: str, told: Mapping[str, Observation]
+    ) -> tuple[Observation | None, bool]:
+        """See :meth:`SchedulerAdapter.look_again`."""
+        return slurm_output.look_again(native_id, told)
 
     def read_log(self, text: str) -> Hint | None:
         """See :meth:`SchedulerAdapter.read_log`."""

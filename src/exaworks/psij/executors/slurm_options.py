@@ -6,13 +6,14 @@ Source: sbatch(1) of Slurm 22.05 to 24.11.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from exaworks.psij.exceptions import InvalidJobException
 from exaworks.psij.job_attributes import JobAttributes
 from exaworks.psij.job_spec import JobSpec
 from exaworks.psij.resource_spec import ResourceSpecV1
 
-__all__ = ["options"]
+__all__ = ["options", "overriding_variables"]
 
 _LONG_NAMES = {
     "a": "array",
@@ -87,14 +88,15 @@ def _resources(spec: JobSpec, needs: ResourceSpecV1) -> dict[str, str | None]:
         chosen["nodes"] = str(needs.computed_node_count)
     elif spec.launcher == "multiple":
         chosen["nodes"] = "1"  # it starts all processes on the lead node
-    if any(c is not None for c in (nodes, needs.process_count, per_node)):
+    counted = any(count is not None for count in (nodes, needs.process_count, per_node))
+    if counted or needs.gpu_cores_per_process or needs.exclusive_node_use:
+        # without it, Slurm takes a node that is given whole for as many tasks as it has CPUs
         chosen["ntasks"] = str(needs.computed_process_count)
     if nodes is not None or per_node is not None:
         chosen["ntasks-per-node"] = str(needs.computed_processes_per_node)
     if needs.cpu_cores_per_process is not None:
         chosen["cpus-per-task"] = str(needs.cpu_cores_per_process)
     if needs.gpu_cores_per_process:
-        chosen.setdefault("ntasks", str(needs.computed_process_count))
         chosen["gpus-per-task"] = str(needs.gpu_cores_per_process)
     if needs.memory is not None:  # theirs is for each node, ours for the job
         chosen["mem"] = f"{-(-needs.memory // (needs.computed_node_count * 2**20))}M"
@@ -154,3 +156,28 @@ def options(
     if array_count is not None:
         chosen["array"] = f"0-{array_count - 1}"
     return [f"--{k}" if v is None else f"--{k}={v}" for k, v in chosen.items()]
+
+
+_ALWAYS_OVERRIDING = ("ARRAY_INX", "ERROR", "INPUT", "OPEN_MODE", "OUTPUT", "WAIT")
+_OVERRIDING = {
+    "mem": ("MEM_PER_*",),
+    "mem-per-cpu": ("MEM_PER_*",),
+    "mem-per-gpu": ("MEM_PER_*",),
+    "no-requeue": ("NO_REQUEUE", "REQUEUE"),
+    "requeue": ("NO_REQUEUE", "REQUEUE"),
+    "time": ("TIMELIMIT",),
+}
+
+
+def overriding_variables(options: Iterable[str]) -> list[str]:
+    """The environment variables that would override these options in a script.
+
+    Source: sbatch(1), "INPUT ENVIRONMENT VARIABLES": they take precedence over options in the
+    script, and the command line takes precedence over them.
+    """
+    found = [f"SBATCH_{name}" for name in _ALWAYS_OVERRIDING]
+    for option in options:
+        name = option.removeprefix("--").partition("=")[0]
+        usual = (name.upper().replace("-", "_"),)
+        found += [f"SBATCH_{variable}" for variable in _OVERRIDING.get(name, usual)]
+    return found

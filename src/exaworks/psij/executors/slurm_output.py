@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from exaworks.psij.executors.batch import Answer, Details, Hint, Observation, Site
@@ -23,6 +24,7 @@ __all__ = [
     "DETAILS_FORMAT",
     "LIST_FORMAT",
     "QUERY_FORMAT",
+    "look_again",
     "parse_accounting",
     "parse_details",
     "parse_list",
@@ -237,6 +239,26 @@ def _numbers(text: str) -> Iterator[int]:
     """The numbers in a text like ``"1,5-7"``."""
     for first, last in re.findall(r"(\d{1,3})(?:-(\d{1,3}))?", text):
         yield from range(int(first), int(last or first) + 1)
+
+
+def look_again(native_id: str, told: Mapping[str, Observation]) -> tuple[Observation | None, bool]:
+    """See :meth:`SchedulerAdapter.look_again`.
+
+    The elements of an array that never began are one record. If all are cancelled, it is listed
+    under the id of the array; an element that is cancelled alone vanishes from it.
+    """
+    bare, _, cluster = native_id.partition(";")
+    base, _, index = bare.partition("_")
+    if not index:
+        return None, False
+    array = told.get(f"{base};{cluster}" if cluster else base)
+    if array is not None:
+        return replace(array, native_id=native_id), False
+    if any(other.startswith(f"{base}_") for other in told):
+        state, reason, message = _STATES["CANCELLED"]
+        message = f"{message} while it waited (Slurm lists its array without it)"
+        return Observation(native_id, state, "CANCELLED", reason=reason, message=message), True
+    return None, False
 
 
 _LOG_HINTS = (

@@ -9,7 +9,7 @@ register that with a :class:`~exaworks.psij.descriptor.Descriptor`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exaworks.psij.job_info import JobInfo
@@ -67,12 +67,15 @@ class Answer:
         observations: what was said, one for each job.
         problem: what is wrong with the answer, so that a job that is not in it may exist all the
             same; ``None`` if the answer is complete.
+        inferred: what must have become of jobs that were asked about and not mentioned, if
+            nothing else is found out about them.
         unavailable: whether asking again is useless (there is no accounting here).
         skipped: lines that could not be understood.
     """
 
     observations: Sequence[Observation] = ()
     problem: str | None = None
+    inferred: Sequence[Observation] = ()
     unavailable: bool = False
     skipped: Sequence[str] = ()
 
@@ -181,6 +184,13 @@ class SchedulerAdapter(ABC):
     shell_site: str
     """Shell word that gives, in a running job, the name of the cluster."""
 
+    shell_stopped: str = "false"
+    """Shell command that succeeds if the scheduler has begun to end the running job.
+
+    SIGTERM may reach the job's program before the script around it, which then could not know why
+    the program has ended. The log that :meth:`log_path` names is ``$_psij_log``.
+    """
+
     shell_node_list: str
     """Shell commands that print the host of each process of the job, one a line."""
 
@@ -217,8 +227,16 @@ class SchedulerAdapter(ABC):
         """Lines of shell that a job script needs before anything else."""
 
     @abstractmethod
-    def submit_command(self, options: Sequence[str], script: bytes) -> Command:
-        """The command that submits a script, with options that do not fit into it."""
+    def submit_command(
+        self, options: Sequence[str], outside: Sequence[str], script: bytes
+    ) -> Command:
+        """The command that submits a script.
+
+        Args:
+            options: all options of the job.
+            outside: those of them that are not in the script.
+            script: the script.
+        """
 
     @abstractmethod
     def parse_submit(self, result: CommandResult, array_count: int | None) -> Accepted | Rejected:
@@ -269,6 +287,21 @@ class SchedulerAdapter(ABC):
             text: the last lines of the file that :meth:`log_path` named.
         """
         return None
+
+    def look_again(
+        self, native_id: str, told: Mapping[str, Observation]
+    ) -> tuple[Observation | None, bool]:
+        """What an answer says about a job that it does not name.
+
+        Args:
+            native_id: the job.
+            told: what the answer says, by native id.
+
+        Returns:
+            what it says about the job, or ``None``; and whether that is only inferred, so that
+            other sources are to be asked first.
+        """
+        return None, False
 
     # -- management
 

@@ -39,8 +39,8 @@ class BatchExecutor(ManagedExecutor):
             url: not used.
             config: settings; of a plain :class:`JobExecutorConfig` what it has is taken.
         """
-        super().__init__(url, config)
         self.settings = BatchSchedulerExecutorConfig.of(config)
+        super().__init__(url, self.settings)
         self.adapter = self.ADAPTER()
         self._folder = (self.settings.work_directory / self.adapter.name).absolute()
         self._runner = LocalRunner(self.settings.command_timeout)
@@ -103,7 +103,9 @@ class BatchExecutor(ManagedExecutor):
             "0" * 16,
             self.settings.keep_files,
         )
-        command = self.adapter.submit_command(submission.options, submission.script)
+        command = self.adapter.submit_command(
+            submission.options, submission.outside, submission.script
+        )
         return Rendered(list(command.argv), submission.script.decode("utf-8", "surrogateescape"))
 
     # -- jobs that exist already
@@ -165,8 +167,13 @@ class BatchExecutor(ManagedExecutor):
 
     def info(self, jobs: Sequence[Job] | None = None, owner: str | None = None) -> list_of[Job]:
         """See :meth:`JobExecutor.info`."""
-        ids = None if jobs is None else [str(job.native_id) for job in jobs]
         found: list_of[Job] = []
+        ids: list_of[str] | None = None
+        if jobs is not None:
+            ids = [str(job.native_id) for job in jobs if job.native_id is not None]
+            ids = [native_id for native_id in ids if self.adapter.check_id(native_id) is None]
+            if not ids:
+                return found
         for command in self.adapter.details_commands(ids, owner):
             result = self._runner.run(command)
             if not result.ok and self.adapter.parse_query(result).problem is not None:

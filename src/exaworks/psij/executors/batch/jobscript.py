@@ -39,13 +39,15 @@ class Submission:
 
     Attributes:
         token: what its jobs call themselves in their reports.
-        options: options for the command line.
+        options: all options.
+        outside: those of them that are not in the script, for the command line.
         script: the script.
         elements: one line for each element of an array, to be written to ``elements_path``.
     """
 
     token: str
     options: list[str]
+    outside: list[str]
     script: bytes
     elements: bytes | None = None
     elements_path: str | None = None
@@ -103,7 +105,7 @@ eval "$_psij_element"
 """
 
 _BEGIN = """\
-[ ! -e "$_psij_records/$_psij_id" ] || rm -f -- "$_psij_records/$_psij_id"
+[ ! -e "$_psij_records/$_psij_id" ] || command -p rm -f -- "$_psij_records/$_psij_id"
 if [ -e {void} ]; then
     echo "This submission was given up because the scheduler did not answer in time." >&2
     exit 1
@@ -146,6 +148,7 @@ def render(
         "restarts": adapter.shell_restarts,
         "nodes": adapter.shell_nodes,
         "site": adapter.shell_site,
+        "stopped": adapter.shell_stopped,
     }
     text = [
         "#!/bin/sh",
@@ -174,6 +177,7 @@ def render(
     text.append(_body(spec, launcher))
     return Submission(
         token,
+        options,
         [option for option in options if not _SAFE_OPTION.fullmatch(option)],
         os.fsencode("\n".join(text)),
         elements,

@@ -36,6 +36,9 @@ VERDICT_PATIENCE = 60.0
 LOST_PATIENCE = 60.0
 """Seconds for which a job that the scheduler does not list is looked for elsewhere."""
 
+INFERENCE_PATIENCE = 5.0
+"""The same if it is clear what must have become of it, for the accounting to contradict."""
+
 LOST_PATIENCE_ATTACHED = 2.0
 """The same for a job that was attached and never seen: its end is not so recent."""
 
@@ -217,6 +220,7 @@ class Monitor:
                 seen.add(key)
                 self._observe(now, self._jobs[key], observation)
         if answer.problem is None:
+            self._infer(answer)
             for key in asked:
                 if key in self._jobs and key not in seen:
                     self._miss(now, self._jobs[key])
@@ -231,6 +235,7 @@ class Monitor:
         if answer.unavailable and not self._no_accounting:
             self._no_accounting = True
             self._say(False, f"{self._title} has no accounting: {answer.problem}")
+        self._infer(answer)
         told = {observation.native_id: observation for observation in answer.observations}
         for key in asked:
             job = self._jobs.get(key)
@@ -286,6 +291,11 @@ class Monitor:
     def _say(self, warning: bool, message: str) -> None:
         self._actions.log.append((warning, message))
 
+    def _infer(self, answer: Answer) -> None:
+        for observation in answer.inferred:
+            for key in self._by_id.get(observation.native_id, ()):
+                self._jobs[key].inferred = observation
+
     def _enter(
         self, job: Tracked, state: JobState, source: Report | Observation, time: float | None
     ) -> None:
@@ -319,7 +329,8 @@ class Monitor:
             return
         if not job.alive and job.token is None and job.end is not None:
             job.stale, job.end = job.end, None  # of an earlier job with the same id
-        job.alive, job.record_looked, job.log_looked = True, False, False
+        job.alive, job.final = True, None
+        job.record_looked = job.log_looked = False
         if observation.state is JobState.QUEUED:
             if job.end is not None and job.end.restarts >= job.restarts:
                 job.take_restarts(job.end.restarts + 1)
@@ -358,18 +369,26 @@ class Monitor:
         self._judge_end(now, job)
 
     def _give_up_if_late(self, now: float, job: Tracked, accounting_failed: bool) -> None:
+        """Nobody has told yet what became of a job that is not listed any more."""
         assert job.missing_at is not None
-        self._want_records[job.key] = None
-        patience = LOST_PATIENCE_WITHOUT_ACCOUNTING if self._no_accounting else LOST_PATIENCE
-        if job.token is None and not job.alive:
-            patience = LOST_PATIENCE_ATTACHED
-        if accounting_failed:
-            patience = LOST_PATIENCE_ACCOUNTING_DOWN
-        if now < job.missing_at + patience:
-            return
-        if job.end is not None:
+        waited = now - job.missing_at
+        began = job.state.is_greater_than(JobState.QUEUED) is True
+        if job.end is None and not began and job.canceled:
+            self._finish(job, verdict.canceled(job, None, "was cancelled while it waited"))
+        elif job.end is None and not began and job.inferred and waited >= INFERENCE_PATIENCE:
+            self._finish(job, verdict.of_observation(job, job.inferred, self._title))
+        elif waited < self._patience(job, accounting_failed):
+            self._want_records[job.key] = None
+        elif job.end is not None:
             self._finish(job, verdict.of_signal(job, job.end, None, self._title))
         elif job.canceled:
             self._finish(job, verdict.canceled(job, None, "was cancelled and is gone"))
         else:
             self._finish(job, verdict.lost(job, self._title))
+
+    def _patience(self, job: Tracked, accounting_failed: bool) -> float:
+        if accounting_failed:
+            return LOST_PATIENCE_ACCOUNTING_DOWN
+        if job.token is None and not job.alive:
+            return LOST_PATIENCE_ATTACHED
+        return LOST_PATIENCE_WITHOUT_ACCOUNTING if self._no_accounting else LOST_PATIENCE

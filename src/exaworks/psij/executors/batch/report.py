@@ -120,17 +120,20 @@ _psij_event() { # STATE
     _psij_report "$_psij_inbox/$_psij_token.$_psij_id.$_psij_restarts.$1" "$1" 0 0 ''
 }
 _psij_record() { # CODE TERM MESSAGE
-    _psij_ended=$(date +%s)
+    _psij_ended=$(command -p date +%s)
+    if [ "$2" = 0 ] && _psij_stopped; then
+        set -- "$1" 1 "$3"
+    fi
     _psij_useless=$_psij_nodefile
     if [ "$2" = 0 ] && [ "$1" -le 128 ] && [ "$_psij_keep" = 0 ] &&
         { [ "$1" = 0 ] || [ ! -s "$_psij_log" ]; }; then
         _psij_useless=$_psij_log
         _psij_log=
     fi
-    [ -d "$_psij_records" ] || mkdir -p -- "$_psij_records" 2>/dev/null
+    [ -d "$_psij_records" ] || command -p mkdir -p -- "$_psij_records" 2>/dev/null
     _psij_report "$_psij_records/$_psij_id" END "$1" "$2" "$3"
     _psij_report "$_psij_inbox/$_psij_token.$_psij_id.$_psij_restarts.END" END "$1" "$2" "$3"
-    rm -f -- "$_psij_nodefile" "$_psij_useless" 2>/dev/null
+    command -p rm -f -- "$_psij_nodefile" "$_psij_useless" 2>/dev/null
 }
 """
 
@@ -146,7 +149,8 @@ def shell_functions(
         records: the folder for the reports of the ends of jobs.
         log: a shell word for the file that the script itself prints to.
         keep: keep that file also after success.
-        native: shell words for ``id``, ``restarts``, ``nodes`` and ``site``.
+        native: shell words for ``id``, ``restarts``, ``nodes`` and ``site``, and the shell
+            command ``stopped``.
     """
     lines = [
         f"_psij_token={quote(token)}",
@@ -159,5 +163,6 @@ def shell_functions(
         f"_psij_keep={int(keep)}",
         "_psij_step= _psij_phase= _psij_begun= _psij_ended=",
         "_psij_nl='\n'",
+        f"_psij_stopped() {{ {native['stopped']}; }}",
     ]
     return "\n".join(lines) + "\n" + _FUNCTIONS

@@ -14,10 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from exaworks.core.reactor import Reactor, Timer
-from exaworks.psij.executors.batch.adapter import Answer, SchedulerAdapter, Site
+from exaworks.psij.executors.batch.adapter import Answer, Observation, SchedulerAdapter, Site
 from exaworks.psij.executors.batch.monitor import Actions, Monitor, Update
 from exaworks.psij.executors.batch.report import Report
 from exaworks.psij.executors.batch.spool import Spool
@@ -35,9 +35,10 @@ _POLL_INBOX = 0.2
 _POLL_INBOX_SLOWLY = 0.5
 _QUIET_AFTER = 120.0
 _END_OF_LOG = 4096
+_MOST_COMPLAINTS = 100
 
 
-@dataclass
+@dataclass(slots=True)
 class Tracking:
     """How a job is to be followed.
 
@@ -61,7 +62,7 @@ class Tracking:
 class Service:
     """Watches jobs. Methods may be called from any thread."""
 
-    _services: dict[Any, Service] = {}  # noqa: RUF012 (annotated below for all instances)
+    _services: ClassVar[dict[Any, Service]] = {}
     _services_lock = threading.Lock()
 
     def __init__(self, adapter: SchedulerAdapter, runner: Runner, spool: Spool) -> None:
@@ -143,7 +144,7 @@ class Service:
         Reactor.get().call_soon(self._start_polling)
 
     def expect_no_more(self, token: str) -> None:
-        """That submission was not accepted, or all its jobs are followed."""
+        """That submission was not accepted."""
         with self._lock:
             self._expected.pop(token, None)
 
@@ -160,10 +161,6 @@ class Service:
         """The scheduler has taken a request of ours to cancel jobs."""
         some = list(jobs)
         self._in_reactor(lambda now: self._monitor.cancel_requested(now, some))
-
-    def demand(self) -> None:
-        """Ask the scheduler soon."""
-        self._in_reactor(lambda now: self._monitor.demand(now))
 
     def followed(self) -> list[str]:
         """The native ids of the jobs that are being watched."""
@@ -256,10 +253,12 @@ class Service:
         for warning, message in actions.log:
             logger.log(logging.WARNING if warning else logging.INFO, "%s", message)
         self._start(actions)
+        deadline = self._monitor.next_deadline()
         if self._timer is not None:
+            if deadline is not None and now < self._timer.due <= deadline + 0.01:
+                return
             self._timer.cancel()
             self._timer = None
-        deadline = self._monitor.next_deadline()
         if deadline is not None:
             delay = max(0.0, deadline - time.monotonic())
             self._timer = Reactor.get().call_later(delay, self._step)
@@ -320,18 +319,28 @@ class Service:
         if not answers:
             return Answer(problem="there is none", unavailable=True)
         for line in (line for answer in answers for line in answer.skipped):
-            if line not in self._complained and len(self._complained) < 1000:
+            if line not in self._complained and len(self._complained) < _MOST_COMPLAINTS:
                 self._complained.add(line)
                 logger.warning("%s said what is not understood: %r", self.adapter.title, line)
         problems = [answer.problem for answer in answers if answer.problem is not None]
+        told = {o.native_id: o for answer in answers for o in answer.observations}
+        found = list(told.values())
+        inferred: list[Observation] = []
+        for native_id in set(jobs.values()).difference(told):
+            observation, is_inferred = self.adapter.look_again(native_id, told)
+            if observation is not None:
+                (inferred if is_inferred else found).append(observation)
         return Answer(
-            [observation for answer in answers for observation in answer.observations],
+            found,
             "; ".join(problems) or None,
+            inferred,
             any(answer.unavailable for answer in answers),
         )
 
     def _query(self, jobs: dict[Any, str]) -> None:
         answer = self._ask(jobs, self.adapter.query_commands, self.adapter.parse_query)
+        if answer.problem is None:
+            self.site()
         self._in_reactor(lambda now: self._monitor.answered(now, jobs, answer))
 
     def _ask_accounting(self, jobs: dict[Any, str]) -> None:

@@ -18,8 +18,6 @@ could not remove is swept away after 30 days.
 from __future__ import annotations
 
 import os
-import secrets
-import socket
 import time
 from pathlib import Path
 
@@ -45,7 +43,7 @@ class Spool:
         """
         self._runner = runner
         self.folder = folder.absolute()
-        unique = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        unique = f"{os.uname().nodename}-{os.getpid()}-{os.urandom(4).hex()}"
         self.inbox = str(self.folder / "inbox" / unique)
         self.records = str(self.folder / "records")
         self._incomplete: dict[str, int] = {}
@@ -53,7 +51,7 @@ class Spool:
     @staticmethod
     def new_token() -> str:
         """A name for a submission that no other has."""
-        return secrets.token_hex(8)
+        return os.urandom(8).hex()
 
     def path(self, kind: str, name: str) -> str:
         """The path of the file ``name`` in the subfolder ``kind``."""

@@ -173,16 +173,16 @@ class _Bulk:
             runner.write(submission.elements_path, submission.elements)
         if self._settings.keep_files:
             runner.write(spool.path("scripts", f"{token}.sh"), submission.script)
-        command = self._adapter.submit_command(submission.options, submission.script)
+        command = self._adapter.submit_command(
+            submission.options, submission.outside, submission.script
+        )
         self._service.expect(token)
-        try:
-            count = len(pairs) if len(pairs) > 1 else None
-            outcome = self._adapter.parse_submit(runner.run(command), count)
-            if isinstance(outcome, Accepted):
-                self._accepted([job for job, _ in pairs], outcome.native_ids, token)
-                return None
-        finally:
-            self._service.expect_no_more(token)
+        count = len(pairs) if len(pairs) > 1 else None
+        outcome = self._adapter.parse_submit(runner.run(command), count)
+        if isinstance(outcome, Accepted):
+            self._accepted([job for job, _ in pairs], outcome.native_ids, token)
+            return None
+        self._service.expect_no_more(token)
         if outcome.uncertain:  # it must not run later on, when the job has been submitted again
             runner.write(spool.path("void", token), b"")
         if submission.elements_path is not None:

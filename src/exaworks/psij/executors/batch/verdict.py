@@ -84,6 +84,7 @@ class Tracked:
         missing_at: since when the scheduler does not list it.
         final: the scheduler's verdict, while the record is being looked for.
         observation: what the scheduler said last.
+        inferred: what must have become of it, if nothing else is found out.
         accounting: what the accounting said last, for people.
         hint: what the scheduler wrote into the job's log about its end.
         nodes: where it runs or ran.
@@ -106,6 +107,7 @@ class Tracked:
     missing_at: float | None = None
     final: Observation | None = None
     observation: Observation | None = None
+    inferred: Observation | None = None
     accounting: str | None = None
     hint: Hint | None = None
     nodes: str | None = None
