@@ -59,7 +59,7 @@ class Settings:
         logger.setLevel(levels[2 if self.debug else min(self.verbosity, 2)])
 
 
-class _Handler(logging.StreamHandler[Any]):
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # no parameter before 3.11
     """Ours, to be told apart from those of others."""
 
 

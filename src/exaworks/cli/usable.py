@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -19,8 +18,8 @@ __all__ = ["Usability", "choose_executor", "default_executor", "executors"]
 _PREFERRED: Final = "slurm"
 _FALLBACK: Final = "local"
 
-SLURM_TIMEOUT: Final = 3.0
-"""Seconds that Slurm's controller may take to answer."""
+_NOT_SET_UP: Final = "configuration source"
+"""What Slurm's commands say where they are installed but belong to no cluster."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +30,11 @@ class Usability:
         name: its name.
         version: its version, if it could be loaded.
         reason: why it cannot be used; ``None`` if it can.
-        installed: whether what it needs seems to be installed, so that a problem may pass.
     """
 
     name: str
     version: str | None
     reason: str | None
-    installed: bool = True
 
     @property
     def usable(self) -> bool:
@@ -52,7 +49,7 @@ def executors() -> list[Usability]:
         try:
             executor = JobExecutor.get_instance(name)
         except ValueError as problem:
-            found[name] = Usability(name, None, str(problem), installed=False)
+            found[name] = Usability(name, None, str(problem))
             continue
         if type(executor) not in found:
             found[type(executor)] = _examine(executor)
@@ -84,7 +81,7 @@ def choose_executor(given: str | None) -> str:
     if shutil.which("sbatch") is None:
         return _FALLBACK
     slurm = _examine(JobExecutor.get_instance(_PREFERRED))
-    if slurm.reason is not None and slurm.installed:
+    if slurm.reason is not None and _NOT_SET_UP not in slurm.reason:
         click.echo(
             f"Note: Slurm does not answer, so the job goes to this machine ({slurm.reason})",
             err=True,
@@ -101,34 +98,4 @@ def default_executor(found: Sequence[Usability]) -> str:
 
 
 def _examine(executor: JobExecutor) -> Usability:
-    reason, installed = executor.unusable(), True
-    if reason is None and executor.name == _PREFERRED:
-        reason, installed = _slurm()
-    return Usability(executor.name, str(executor.version), reason, installed)
-
-
-def _slurm() -> tuple[str | None, bool]:
-    """Why Slurm cannot be used, if so; and whether it is set up here at all."""
-    missing = [name for name in ("sbatch", "squeue") if shutil.which(name) is None]
-    if missing:
-        return f"{' and '.join(missing)} not found in PATH", False
-    try:
-        done = subprocess.run(
-            ["scontrol", "ping"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=SLURM_TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"the controller has not answered within {SLURM_TIMEOUT:g} s", True
-    except OSError as problem:
-        return f"scontrol cannot be run: {problem}", False
-    if done.returncode == 0:
-        return None, True
-    lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-    telling = [line for line in lines if "fatal:" in line or "DOWN" in line] or lines
-    words = telling[0] if telling else f"exit code {done.returncode}"
-    return f"scontrol ping: {words}", "configuration source" not in words
+    return Usability(executor.name, str(executor.version), executor.unusable())
