@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -67,7 +68,7 @@ def test_resources(executor: JobExecutor, tmp_path: Path) -> None:
     show = (
         "echo nodes=$SLURM_JOB_NUM_NODES tasks=$SLURM_NTASKS cpus=$SLURM_CPUS_PER_TASK "
         "mem=$SLURM_MEM_PER_NODE per_node=$SLURM_NTASKS_PER_NODE gpus=$CUDA_VISIBLE_DEVICES; "
-        "wc -l <$PSIJ_NODEFILE; sort -u $PSIJ_NODEFILE | wc -l"
+        'wc -l <"$PSIJ_NODEFILE"; sort -u "$PSIJ_NODEFILE" | wc -l'
     )
     cases = {
         "plain": (None, "nodes=1 tasks= cpus= mem= per_node= gpus=", 1, 1),
@@ -76,24 +77,29 @@ def test_resources(executor: JobExecutor, tmp_path: Path) -> None:
             "nodes=2 tasks=6 cpus= mem=151 per_node=3 gpus=", 6, 2,
         ),
         "deep": (
-            needs(process_count=2, cpu_cores_per_process=3),
-            "nodes=1 tasks=2 cpus=3 mem= per_node= gpus=", 2, 1,
+            needs(process_count=2, processes_per_node=2, cpu_cores_per_process=3),
+            "nodes=1 tasks=2 cpus=3 mem= per_node=2 gpus=", 2, 1,
+        ),
+        "alone": (
+            needs(exclusive_node_use=True),
+            "nodes=1 tasks=1 cpus= mem= per_node= gpus=", 1, 1,
         ),
         "gpus": (
             needs(gpu_cores_per_process=2), "nodes=1 tasks=1 cpus= mem= per_node= gpus=0,1", 1, 1,
         ),
     }  # fmt: skip
+    if "gpu" not in output("sinfo", "-h", "-o", "%G"):
+        del cases["gpus"]
     jobs = {}
     for name, (resources, *_) in cases.items():
         jobs[name] = shell(show, resources=resources, stdout_path=tmp_path / name)
     executor.submit_many(jobs.values())
     for name, (_, variables, processes, nodes) in cases.items():
         assert end(jobs[name]).state is JobState.COMPLETED, (name, jobs[name].status)
-        assert (tmp_path / name).read_text().split("\n")[:3] == [
-            variables,
-            str(processes),
-            str(nodes),
-        ], name
+        shown, *counts = (tmp_path / name).read_text().split("\n")[:3]
+        assert counts == [str(processes), str(nodes)], name
+        # whoever has a whole node has its GPUs too
+        assert shown == variables or (name == "alone" and shown.startswith(variables)), name
 
 
 def test_several_nodes_with_srun(executor: JobExecutor, tmp_path: Path) -> None:
@@ -181,6 +187,24 @@ def test_what_the_scheduler_is_told(executor: JobExecutor) -> None:
     assert (job.status.exit_code, job.status.reason) == (None, Reason.CANCELED)
 
 
+def test_variables_give_defaults_and_override_nothing(
+    executor: JobExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SBATCH_PARTITION", "closed")
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "77")
+    monkeypatch.setenv("SBATCH_ARRAY_INX", "1-5")
+    monkeypatch.setenv("SQUEUE_PARTITION", "no such partition")
+    given = shell("true", attributes=custom(begin="now+1hour", partition="batch", comment="mine"))
+    default = shell("true", attributes=JobAttributes(duration=None))
+    for job, expected in ((given, "batch|10:00|mine"), (default, "closed|1:17:00|(null)")):
+        executor.submit(job)
+        monkeypatch.delenv("SQUEUE_PARTITION", raising=False)
+        shown = output("squeue", "-h", "-j", str(job.native_id), "-o", "%P|%l|%k")
+        assert shown == f"{expected}\n"
+        job.cancel()
+        assert end(job).state is JobState.CANCELED
+
+
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
@@ -230,12 +254,12 @@ def test_an_array_of_200_with_one_cancelled(executor: JobExecutor, tmp_path: Pat
     jobs.append(shell("sleep 300", name="part-199"))
     executor.submit_many(jobs)
     assert len({str(job.native_id).partition("_")[0] for job in jobs}) == 1
-    assert jobs[7].native_id.endswith("_7")
+    assert str(jobs[7].native_id).endswith("_7")
     name = output("squeue", "-h", "-t", "all", "-j", str(jobs[0].native_id), "-o", "%j")
     assert name.split() == ["part"]
     jobs[-1].wait(60, JobState.ACTIVE)
     jobs[-1].cancel()
-    done, not_done = psij.wait(jobs, 90)
+    _, not_done = psij.wait(jobs, 90)
     assert not not_done
     assert [job.status.exit_code for job in jobs[:-1]] == [i % 3 for i in range(199)]
     assert jobs[-1].status.state is JobState.CANCELED
@@ -246,7 +270,26 @@ def test_an_array_of_200_with_one_cancelled(executor: JobExecutor, tmp_path: Pat
 def test_many_elements_are_cancelled_with_one_command(executor: JobExecutor) -> None:
     jobs = [shell("sleep 300", attributes=custom(begin="now+1hour")) for _ in range(50)]
     executor.submit_many(jobs)
-    executor.cancel_many(jobs)  # type: ignore[attr-defined]
+    started = time.monotonic()
+    executor.cancel_many(jobs[:20])  # type: ignore[attr-defined]
+    executor.cancel_many(jobs[20:])  # type: ignore[attr-defined]
+    for job in jobs:
+        assert end(job).state is JobState.CANCELED
+    assert time.monotonic() - started < 5
+
+
+def test_elements_that_vanish_from_their_array_were_cancelled(tmp_path: Path) -> None:
+    config = BatchSchedulerExecutorConfig(
+        work_directory=tmp_path, queue_polling_interval=1, initial_queue_polling_delay=0
+    )
+    executor = JobExecutor.get_instance("slurm", config=config)
+    jobs = [shell("sleep 300", attributes=custom(begin="now+1hour")) for _ in range(5)]
+    executor.submit_many(jobs)
+    output("scancel", str(jobs[2].native_id))
+    status = end(jobs[2])
+    assert (status.state, status.reason) == (JobState.CANCELED, Reason.CANCELED)
+    assert jobs[1].status.state is JobState.QUEUED
+    output("scancel", str(jobs[0].native_id).partition("_")[0])
     for job in jobs:
         assert end(job).state is JobState.CANCELED
 
@@ -286,7 +329,9 @@ def test_ends_are_known_within_a_second_with_few_queries(
     folder, notes = counting_squeue(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     delays: list[float] = []
-    jobs = [shell(f"sleep {1 + i / 4}; date +%s.%N", stdout_path=tmp_path / f"o{i}") for i in range(16)]
+    jobs = [
+        shell(f"sleep {1 + i / 4}; date +%s.%N", stdout_path=tmp_path / f"o{i}") for i in range(16)
+    ]
     seen: dict[Job, float] = {}
 
     def note(job: Job, status: psij.JobStatus) -> None:
@@ -307,6 +352,19 @@ def test_ends_are_known_within_a_second_with_few_queries(
     assert queries <= 1 + took / 10, (queries, took)
 
 
+def test_jobs_are_found_by_their_own_ids(executor: JobExecutor, tmp_path: Path) -> None:
+    jobs = [shell("true"), shell("true", directory=tmp_path), shell("true", directory=tmp_path)]
+    executor.submit_many(jobs)
+    waiting = shell("true", attributes=custom(begin="now+1hour"))
+    executor.submit(waiting)
+    expected = {job.id: job.native_id for job in (*jobs, waiting)}
+    assert executor.find([*expected, "0" * 36]) == expected
+    waiting.cancel()
+    for job in (*jobs, waiting):
+        end(job)
+    assert executor.unusable() is None
+
+
 def test_killing_the_submitter_loses_nothing(executor: JobExecutor, tmp_path: Path) -> None:
     program = """
 import sys
@@ -319,8 +377,7 @@ print(*(job.native_id for job in jobs), flush=True)
 sys.stdin.read()
 """
     with subprocess.Popen(
-        ["python3", "-c", program, str(tmp_path / "work dir")],
-        executable=__import__("sys").executable,
+        [sys.executable, "-c", program, str(tmp_path / "work dir")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-
-
 _SBATCH = r"""#!/bin/sh
 # One submission at a time gets an id; the script then runs on its own.
 D=%(folder)s
@@ -29,7 +27,7 @@ id=$(($(cat "$D/next") + 1)); echo $id >"$D/next"
 log=$(sed -n 's/^#SBATCH --output=//p' "$D/script.$$")
 export SLURM_JOB_ID=$id SLURM_JOB_NODELIST=node1 SLURM_CLUSTER_NAME=fake
 start() { # ELEMENT
-    touch "$D/run/$id$1"
+    echo "$log" >"$D/run/$id$1"
     setsid "$D/bin/start" "$D/script.$$" "$log" "$1" </dev/null >/dev/null 2>&1 9>&- &
 }
 if [ -n "$last" ]; then for i in $(seq 0 "$last"); do start "_$i"; done; else start ""; fi
@@ -47,15 +45,24 @@ rm -f "$D/run/$SLURM_JOB_ID$3"
 _SQUEUE = r"""#!/bin/sh
 D=%(folder)s
 date +%%s.%%N >>"$D/queries"
-[ ! -e "$D/down" ] || { echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1; }
+if [ -e "$D/down" ]; then
+    echo "slurm_load_jobs error: Unable to contact slurm controller" >&2
+    exit 1
+fi
 [ ! -e "$D/garbage" ] || cat "$D/garbage"
 cd "$D/run" && for id in *; do
-    [ ! -e "$id" ] || case "$*" in *%%T*) echo "$id|RUNNING" ;; *) echo "$id|RUNNING|0|0|node1|None|" ;; esac
+    [ -e "$id" ] || continue
+    case "$*" in
+    *%%T*) echo "$id|RUNNING" ;;
+    *STDOUT*) echo "$id|$(cat "$D/run/$id")" ;;
+    *) echo "$id|RUNNING|0|0|node1|None|" ;;
+    esac
 done
 """
 
 _SCONTROL = r"""#!/bin/sh
 [ ! -e %(folder)s/down ] || { echo "Unable to contact slurm controller" >&2; exit 1; }
+[ "$1" != ping ] || { echo "Slurmctld(primary) at here is UP"; exit; }
 echo "ClusterName = fake"
 echo "MaxArraySize = $(cat %(folder)s/array)"
 """
@@ -99,5 +106,3 @@ class FakeSlurm:
         """What the commands have noted."""
         path = self.folder / name
         return path.read_text().splitlines() if path.exists() else []
-
-

@@ -54,13 +54,9 @@ class TrueJob:
     def final(self) -> Observation:
         if self.how == "exit":
             state, word = (S.FAILED, "FAILED") if self.code else (S.COMPLETED, "COMPLETED")
-            return Observation(
-                self.key, state, word, self.code, nodes="n1", restarts=self.restarts
-            )
+            return Observation(self.key, state, word, self.code, nodes="n1", restarts=self.restarts)
         word, state, reason = VERDICTS[self.how]
-        return Observation(
-            self.key, state, word, 143, 15, reason, None, word, "n1", self.restarts
-        )
+        return Observation(self.key, state, word, 143, 15, reason, None, word, "n1", self.restarts)
 
     def observed(self, now: float) -> Observation:
         restarts = 0
@@ -190,6 +186,8 @@ class World:
         if not self.accounting:
             answer = Answer(problem="accounting is disabled", unavailable=True)
         else:
-            told = [j for j in self.jobs if j.key in keys and self.now > j.end + self.accounting_lag]
+            told = [
+                j for j in self.jobs if j.key in keys and self.now > j.end + self.accounting_lag
+            ]
             answer = Answer([job.final() for job in told])
         self.monitor.accounting_answered(self.now, keys, answer)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -79,8 +80,9 @@ def test_jobs_run_and_leave_nothing_but_records(
     assert [end(job).exit_code for job in many] == [0, 1, 2]
     assert [job.native_id for job in (job, *many)] == ["101", "102_0", "102_1", "102_2"]
     work = tmp_path / "work" / "slurm"
-    until(lambda: all(f.startswith("records/fake/") for f in files(work)))
-    assert files(work) == [f"records/fake/{i}" for i in ("101", "102_0", "102_1", "102_2")]
+    until(lambda: all(f.startswith(("records/", "arrays/")) for f in files(work)))
+    names = [f"records/fake/{i}" for i in ("101", "102_0", "102_1", "102_2")]
+    assert [name for name in files(work) if not name.startswith("arrays/")] == names
 
 
 def test_files_are_kept_if_asked_for(
@@ -234,7 +236,7 @@ def test_queries_keep_to_the_interval(fake_slurm: FakeSlurm, make: Make) -> None
         end(job)
     times = [float(line) for line in fake_slurm.lines("queries")]
     assert times
-    assert all(b - a > 0.4 for a, b in zip(times, times[1:], strict=False))
+    assert all(b - a > 0.4 for a, b in pairwise(times))
 
 
 def test_threads_do_not_grow_with_jobs(fake_slurm: FakeSlurm, make: Make) -> None:
@@ -267,6 +269,31 @@ def test_attach_list_cancel(fake_slurm: FakeSlurm, make: Make) -> None:
     assert fake_slurm.lines("cancelled") == ["102_[1-3]"]
 
 
+def test_jobs_are_found_by_their_own_ids(fake_slurm: FakeSlurm, make: Make) -> None:
+    jobs = [shell("sleep 1", attributes=JobAttributes(queue_name="a"))]
+    jobs += [shell("sleep 1", attributes=JobAttributes(queue_name="b")) for _ in range(3)]
+    make().submit_many(jobs)
+    expected = {job.id: job.native_id for job in jobs}
+    assert make().find([*expected, "0" * 36]) == expected
+    for job in jobs:
+        end(job)
+    until(lambda: not make().list())
+    assert make().find(expected) == expected
+    assert make().find([jobs[2].id]) == {jobs[2].id: jobs[2].native_id}
+    assert make().find(["0" * 36, "what is that"]) == {}
+    fake_slurm.set("down")
+    with pytest.raises(SubmitException, match="Unable to contact"):
+        make().find(expected)
+
+
+def test_usable(fake_slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SlurmJobExecutor.unusable() is None
+    fake_slurm.set("down")
+    assert "Unable to contact" in (SlurmJobExecutor.unusable() or "")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "not in PATH" in (SlurmJobExecutor.unusable() or "")
+
+
 def test_attaching_to_what_never_existed(fake_slurm: FakeSlurm, make: Make) -> None:
     for native_id in ("999", "no id"):
         job = Job()
@@ -293,7 +320,7 @@ def test_configuration() -> None:
     for wrong in ({"queue_polling_interval": -1}, {"max_concurrent_submissions": 0},
                   {"on_queue_limit": "x"}):  # fmt: skip
         with pytest.raises(ValueError, match=next(iter(wrong))):
-            BatchSchedulerExecutorConfig(**wrong)  # type: ignore[arg-type]
+            BatchSchedulerExecutorConfig(**wrong)
 
 
 def test_render_shows_what_is_submitted(fake_slurm: FakeSlurm, make: Make) -> None:
@@ -313,7 +340,13 @@ def test_render_shows_what_is_submitted(fake_slurm: FakeSlurm, make: Make) -> No
 def test_the_job_that_we_run_in_is_not_taken_for_the_new_one(
     fake_slurm: FakeSlurm, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("SLURM_ARRAY_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_MEM_PER_CPU", "SBATCH_WAIT"):
+    for name in (
+        "SLURM_ARRAY_JOB_ID",
+        "SLURM_RESTART_COUNT",
+        "SLURM_MEM_PER_CPU",
+        "SBATCH_WAIT",
+        "SBATCH_TIMELIMIT",
+    ):
         monkeypatch.setenv(name, "7")
     monkeypatch.setenv("SLURM_MPI_TYPE", "pmix")
     job = shell("exit 0")
@@ -336,19 +369,21 @@ def test_a_forked_child_can_use_the_executor(fake_slurm: FakeSlurm, make: Make) 
         try:
             job = shell("exit 5")
             ex.submit(job)
-            status = job.wait(TIMEOUT)
-            result = str(status.exit_code if status else None).encode()
+            statuses = [job.wait(TIMEOUT), before.wait(TIMEOUT)]
+            result = str([s.exit_code if s else None for s in statuses]).encode()
         finally:
             os.write(write, result)
             os._exit(0)
     os.close(write)
     with open(read, "rb") as pipe:
-        assert pipe.read() == b"5"
+        assert pipe.read() == b"[5, 0]"
     os.waitpid(pid, 0)
     assert end(before).state is JobState.COMPLETED
 
 
-def test_nothing_runs_before_the_first_job(fake_slurm: FakeSlurm, make: Make, tmp_path: Path) -> None:
+def test_nothing_runs_before_the_first_job(
+    fake_slurm: FakeSlurm, make: Make, tmp_path: Path
+) -> None:
     threads = threading.active_count()
     make()
     assert threading.active_count() == threads

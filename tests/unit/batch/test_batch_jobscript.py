@@ -96,6 +96,17 @@ def test_sigterm_is_noted(spool: Spool) -> None:
     assert (end.code, end.terminated) == (3, True)
 
 
+def test_sigterm_that_has_only_reached_the_program_is_noted(spool: Spool) -> None:
+    log = Path(spool.path("log", f"{TOKEN}.log"))
+    log.write_text("x CANCELLED AT\n")
+    run(rendered(spool, JobSpec("/bin/false")))
+    assert not reports(spool)[-1].terminated
+    log.write_text("slurmstepd-n: error: *** JOB 4 ON n CANCELLED AT 2026-11-22T13:45:11 ***\n")
+    run(rendered(spool, JobSpec("/bin/false")))
+    assert reports(spool)[-1].terminated
+    assert log.exists()
+
+
 def test_a_missing_directory_is_named(spool: Spool, tmp_path: Path) -> None:
     done = run(rendered(spool, JobSpec("/bin/true", directory=tmp_path / "no such")))
     assert done.returncode == 1
@@ -155,9 +166,7 @@ def test_the_job_runs_though_its_submitter_is_gone(spool: Spool, tmp_path: Path)
     assert spool.find_record("here", "42") is not None
 
 
-@pytest.mark.parametrize(
-    ("tasks", "expected"), [("", 1), ("1", 1), ("4", 4), ("3(x1)", 3)]
-)
+@pytest.mark.parametrize(("tasks", "expected"), [("", 1), ("1", 1), ("4", 4), ("3(x1)", 3)])
 def test_node_list(spool: Spool, tmp_path: Path, tasks: str, expected: int) -> None:
     spec = JobSpec("/bin/sh", ["-c", 'cat "$PSIJ_NODEFILE"'], stdout_path=tmp_path / "out")
     run(rendered(spool, spec), SLURM_TASKS_PER_NODE=tasks)
@@ -222,7 +231,7 @@ def test_options_are_in_the_script_only_if_that_is_safe(spool: Spool, name: str)
     directives = [line for line in script.split("\n") if line.startswith("#SBATCH")]
     assert "#SBATCH --partition=q" in directives
     in_script = f"#SBATCH --job-name={name}" in directives
-    on_line = f"--job-name={name}" in submission.options
+    on_line = f"--job-name={name}" in submission.outside
     assert in_script is not on_line
     if in_script:
         assert not set(name) & set(" '\"\\#\n\t$`")

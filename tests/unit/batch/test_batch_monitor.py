@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from batch_world import TOKEN, TrueJob, World
 from hypothesis import given, settings
@@ -45,7 +47,7 @@ def test_without_pushes_the_scheduler_tells() -> None:
 def test_a_quiet_queue_is_asked_less_often() -> None:
     w = world(TrueJob("1", 0, 3600, 7200))
     w.run(3599)
-    gaps = [b - a for a, b in zip(w.queries, w.queries[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(w.queries)]
     assert w.queries[0] == pytest.approx(2.0)
     assert min(gaps) >= 10
     assert gaps[-1] == pytest.approx(60)
@@ -378,7 +380,7 @@ def test_every_job_gets_its_true_verdict_once(
     for job in jobs:
         seen = states(w, job.key)
         assert sum(state.final for state in seen) == 1
-        assert all(b.is_greater_than(a) for a, b in zip(seen, seen[1:], strict=False))
+        assert all(b.is_greater_than(a) for a, b in pairwise(seen))
         final = w.final(job.key)
         assert (final.state, final.metadata.get("reason")) == job.truth()
         if job.how == "exit":
@@ -386,7 +388,7 @@ def test_every_job_gets_its_true_verdict_once(
         assert final.metadata.get("restarts", 0) == job.restarts or not w.queries
     assert len(w.monitor) == 0
     assert w.monitor.next_deadline() is None
-    gaps = [b - a for a, b in zip(w.queries, w.queries[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(w.queries)]
     assert sum(gap < min(interval, 60) - 1e-6 for gap in gaps) <= len(demands)
 
 
@@ -449,5 +451,5 @@ def test_whatever_is_said_states_go_one_way(data: st.DataObject) -> None:
         for update in updates:
             seen.setdefault(update.key, []).append(update.state)
     for path in seen.values():
-        assert all(b.is_greater_than(a) for a, b in zip(path, path[1:], strict=False))
+        assert all(b.is_greater_than(a) for a, b in pairwise(path))
         assert sum(state.final for state in path) <= 1

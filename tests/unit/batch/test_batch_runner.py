@@ -67,7 +67,11 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SQUEUE_A", "SQUEUE_B", "SBATCH_WAIT", "SBATCH_WAIT4SWITCH"):
         monkeypatch.setenv(name, "1")
     command = Command(
-        (sys.executable, "-c", "import os; print(sorted(n for n in os.environ if n[:2] in ('SQ', 'SB', 'XY')))"),
+        (
+            sys.executable,
+            "-c",
+            "import os; print(sorted(n for n in os.environ if n[:2] in ('SQ', 'SB', 'XY')))",
+        ),
         environment={"XYZ": "x"},
         unset=("SQUEUE_*", "SBATCH_WAIT"),
     )

@@ -60,6 +60,17 @@ def test_processes_have_inboxes_of_their_own(tmp_path: Path) -> None:
     assert Spool(LocalRunner(), tmp_path).inbox != Spool(LocalRunner(), tmp_path).inbox
 
 
+def test_names_of_submissions_tell_the_jobs(tmp_path: Path) -> None:
+    spool = Spool(LocalRunner(), tmp_path)
+    job_id = "01234567-89ab-cdef-0123-456789abcdef"
+    assert spool.new_token(job_id) != spool.new_token(job_id)
+    assert spool.job_id(spool.new_token(job_id), 0) == job_id
+    token = spool.new_token(None)
+    LocalRunner().write(spool.path("arrays", token), b"a\nb\n")
+    assert [spool.job_id(token, index) for index in range(3)] == ["a", "b", None]
+    assert spool.job_id("something else", 0) is None
+
+
 def test_close_removes_the_inbox(tmp_path: Path) -> None:
     spool = Spool(LocalRunner(), tmp_path)
     spool.prepare()

@@ -57,11 +57,11 @@ def test_walltime_is_rounded_up(seconds: float, text: str) -> None:
             {"process_count": 6, "processes_per_node": 3},
             {"nodes": "2", "ntasks": "6", "ntasks-per-node": "3"},
         ),
-        ({"processes_per_node": 3}, {"ntasks": "3", "ntasks-per-node": "3"}),
+        ({"processes_per_node": 3}, {"nodes": "1", "ntasks": "3", "ntasks-per-node": "3"}),
         ({"cpu_cores_per_process": 2}, {"cpus-per-task": "2"}),
         ({"gpu_cores_per_process": 2}, {"ntasks": "1", "gpus-per-task": "2"}),
         ({"gpu_cores_per_process": 0}, {}),
-        ({"exclusive_node_use": True}, {"exclusive": None}),
+        ({"exclusive_node_use": True}, {"ntasks": "1", "exclusive": None}),
         ({"memory": 1}, {"mem": "1M"}),
         ({"memory": 3 * 2**20}, {"mem": "3M"}),
         (

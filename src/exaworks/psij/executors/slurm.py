@@ -240,10 +240,23 @@ class SlurmAdapter(SchedulerAdapter):
         """See :meth:`SchedulerAdapter.parse_site`."""
         return slurm_output.parse_site(result)
 
+    def ping_command(self) -> Command:
+        """See :meth:`SchedulerAdapter.ping_command`."""
+        return _query("", "scontrol", "ping")
+
+    def parse_ping(self, result: CommandResult) -> str | None:
+        """See :meth:`SchedulerAdapter.parse_ping`. A backup controller will do."""
+        return None if " is UP" in result.stdout else self._rejected(result).message
+
     def record_name(self, native_id: str) -> tuple[str | None, str]:
         """See :meth:`SchedulerAdapter.record_name`."""
         bare, _, cluster = native_id.partition(";")
         return cluster or None, bare
+
+    def element_index(self, native_id: str) -> int | None:
+        """See :meth:`SchedulerAdapter.element_index`."""
+        number = native_id.partition(";")[0].partition("_")[2]
+        return int(number) if number else None
 
     def check_id(self, native_id: str) -> str | None:
         """See :meth:`SchedulerAdapter.check_id`."""
@@ -337,6 +350,15 @@ class SlurmAdapter(SchedulerAdapter):
     def parse_list(self, result: CommandResult) -> list[str]:
         """See :meth:`SchedulerAdapter.parse_list`."""
         return slurm_output.parse_list(result)
+
+    def logs_command(self) -> Command:
+        """See :meth:`SchedulerAdapter.logs_command`."""
+        words = ("-h", "-r", "--me", "-t", "all", "-O", slurm_output.LOGS_FORMAT)
+        return _query("", "squeue", *words)
+
+    def parse_logs(self, result: CommandResult) -> dict[str, str]:
+        """See :meth:`SchedulerAdapter.parse_logs`."""
+        return slurm_output.parse_logs(result)
 
     def details_commands(
         self, native_ids: Collection[str] | None, owner: str | None

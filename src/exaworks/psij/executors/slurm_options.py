@@ -84,7 +84,7 @@ def _resources(spec: JobSpec, needs: ResourceSpecV1) -> dict[str, str | None]:
     """Options for resources, as far as they were asked for."""
     chosen: dict[str, str | None] = {}
     nodes, per_node = needs.node_count, needs.processes_per_node
-    if nodes is not None or needs.computed_node_count > 1:
+    if nodes is not None or per_node is not None:
         chosen["nodes"] = str(needs.computed_node_count)
     elif spec.launcher == "multiple":
         chosen["nodes"] = "1"  # it starts all processes on the lead node

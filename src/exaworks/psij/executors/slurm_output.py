@@ -23,11 +23,13 @@ __all__ = [
     "ACCOUNTING_FORMAT",
     "DETAILS_FORMAT",
     "LIST_FORMAT",
+    "LOGS_FORMAT",
     "QUERY_FORMAT",
     "look_again",
     "parse_accounting",
     "parse_details",
     "parse_list",
+    "parse_logs",
     "parse_query",
     "parse_site",
     "read_log",
@@ -87,6 +89,9 @@ ACCOUNTING_FORMAT = "JobID,State,ExitCode,NodeList,Reason"
 
 LIST_FORMAT = "%i|%T"
 """For ``squeue -o``."""
+
+LOGS_FORMAT = "JobArrayID:|,STDOUT:"
+"""For ``squeue -O``."""
 
 # Unit and record separators: names and directories may contain anything that one can type.
 DETAILS_FORMAT = ",".join(f"{name}:\x1f" for name in _DETAILS_FIELDS[:-1]) + ",Name:\x1e"
@@ -213,6 +218,16 @@ def parse_list(result: CommandResult) -> list[str]:
         if re.fullmatch(r"\d+(?:_\d+)?", bare, re.ASCII) and not (state and state.final):
             ids.append(bare)
     return ids
+
+
+def parse_logs(result: CommandResult) -> dict[str, str]:
+    """Read what squeue printed in :data:`LOGS_FORMAT`."""
+    found = {}
+    for line in result.stdout.split("\n"):
+        bare, _, path = line.partition("|")
+        if re.fullmatch(r"\d+(?:_\d+)?", bare, re.ASCII):
+            found[bare] = path.rstrip()
+    return found
 
 
 def parse_site(result: CommandResult) -> Site | None:

@@ -250,6 +250,14 @@ class SchedulerAdapter(ABC):
     def parse_site(self, result: CommandResult) -> Site | None:
         """Read facts about the installation; ``None`` if it did not answer."""
 
+    @abstractmethod
+    def ping_command(self) -> Command:
+        """The command that asks whether the scheduler is there."""
+
+    @abstractmethod
+    def parse_ping(self, result: CommandResult) -> str | None:
+        """Why the scheduler cannot be used; ``None`` if it can."""
+
     # -- status
 
     @abstractmethod
@@ -259,6 +267,10 @@ class SchedulerAdapter(ABC):
         Returns:
             the site (``None``: the default one) and the id.
         """
+
+    @abstractmethod
+    def element_index(self, native_id: str) -> int | None:
+        """The number of an element in its array, from 0; ``None`` if it is none."""
 
     @abstractmethod
     def check_id(self, native_id: str) -> str | None:
@@ -328,6 +340,14 @@ class SchedulerAdapter(ABC):
     @abstractmethod
     def parse_list(self, result: CommandResult) -> list[str]:
         """Read native ids."""
+
+    @abstractmethod
+    def logs_command(self) -> Command:
+        """The command that lists the log files of the user's jobs that the scheduler knows."""
+
+    @abstractmethod
+    def parse_logs(self, result: CommandResult) -> dict[str, str]:
+        """Read native ids (of elements, of arrays) and log files as :meth:`log_path` gave them."""
 
     @abstractmethod
     def details_commands(

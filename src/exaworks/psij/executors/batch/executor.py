@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from exaworks.psij.exceptions import PSIJException, SubmitException
@@ -19,10 +20,13 @@ from exaworks.psij.job_executor_config import JobExecutorConfig
 from exaworks.psij.job_spec import JobSpec
 from exaworks.psij.job_state import JobState
 from exaworks.psij.job_status import JobStatus, Reason
-from exaworks.psij.runner import Command, LocalRunner
+from exaworks.psij.runner import Command, CommandResult, LocalRunner
 from exaworks.psij.validate import check_spec, resources
 
 __all__ = ["BatchExecutor"]
+
+_PATIENCE = 15.0
+"""Seconds within which a usable scheduler answers."""
 
 list_of = list  # the type, by a name that the method ``list`` does not hide in annotations
 
@@ -159,11 +163,32 @@ class BatchExecutor(ManagedExecutor):
         """See :meth:`JobExecutor.list`."""
         result = self._runner.run(self.adapter.list_command())
         if not result.ok:
-            raise SubmitException(
-                f"{self.adapter.title} cannot list jobs: {result.complaint()}", transient=True
-            )
+            raise self._no_answer(result)
         ids = self.adapter.parse_list(result)
         return ids + sorted(set(self._service.followed()).difference(ids))
+
+    def find(self, job_ids: Iterable[str]) -> dict[str, str]:
+        """See :meth:`JobExecutor.find`.
+
+        Jobs that the scheduler still lists are found by their log files, others by their records.
+        """
+        wanted, spool = set(job_ids), self._service.spool
+        result = self._runner.run(self.adapter.logs_command())
+        if not result.ok:
+            raise self._no_answer(result)
+        found: dict[str, str] = {}
+
+        def note(native_id: str, token: str) -> None:
+            job_id = spool.job_id(token, self.adapter.element_index(native_id) or 0)
+            if job_id in wanted:
+                found[job_id] = native_id
+
+        for native_id, log in self.adapter.parse_logs(result).items():
+            note(native_id, os.path.basename(log).partition(".")[0].partition("_")[0])
+        if wanted.difference(found):
+            for record in spool.ended():
+                note(record.native_id, record.token)
+        return found
 
     def info(self, jobs: Sequence[Job] | None = None, owner: str | None = None) -> list_of[Job]:
         """See :meth:`JobExecutor.info`."""
@@ -177,9 +202,7 @@ class BatchExecutor(ManagedExecutor):
         for command in self.adapter.details_commands(ids, owner):
             result = self._runner.run(command)
             if not result.ok and self.adapter.parse_query(result).problem is not None:
-                raise SubmitException(
-                    f"{self.adapter.title} does not answer: {result.complaint()}", transient=True
-                )
+                raise self._no_answer(result)
             for details in self.adapter.parse_details(result):
                 job = Job(details.spec)
                 job._native_id = details.observation.native_id
@@ -188,6 +211,17 @@ class BatchExecutor(ManagedExecutor):
                 job._status = self._status_of(details)
                 found.append(job)
         return found
+
+    @classmethod
+    def unusable(cls) -> str | None:
+        """See :meth:`JobExecutor.unusable`. Asks the scheduler, which takes some milliseconds."""
+        adapter = cls.ADAPTER()
+        return adapter.parse_ping(LocalRunner(_PATIENCE).run(adapter.ping_command()))
+
+    def _no_answer(self, result: CommandResult) -> SubmitException:
+        rejected = self.adapter.parse_request(result)
+        words = rejected.message if rejected is not None else result.complaint()
+        return SubmitException(f"{self.adapter.title} does not answer: {words}", transient=True)
 
     @staticmethod
     def _status_of(details: Details) -> JobStatus:

@@ -372,8 +372,9 @@ class Service:
         tracking = self._tracked.get(job)
         if tracking is None or tracking.token is None:
             return record.log if record is not None else None
-        _, _, index = self.adapter.record_name(tracking.native_id)[1].partition("_")
-        return self.spool.path("log", f"{tracking.token}{f'_{index}' if index else ''}.log")
+        index = self.adapter.element_index(tracking.native_id)
+        name = tracking.token if index is None else f"{tracking.token}_{index}"
+        return self.spool.path("log", f"{name}.log")
 
 
 os.register_at_fork(after_in_child=Service._forget_after_fork)

@@ -7,6 +7,7 @@
         records/<site>/<id> how each job ended; kept for those who attach later
         log/                what job scripts themselves printed; removed when a job succeeds
         elements/           the job descriptions of arrays, one a line; removed at their end
+        arrays/             the :attr:`Job.id` of each element of an array, one a line
         nodes/              the node lists of running jobs
         scripts/            submitted scripts, if they are to be kept
         void/               submissions that were given up and must not run
@@ -47,11 +48,42 @@ class Spool:
         self.inbox = str(self.folder / "inbox" / unique)
         self.records = str(self.folder / "records")
         self._incomplete: dict[str, int] = {}
+        self._arrays: dict[str, list[str]] = {}
 
     @staticmethod
-    def new_token() -> str:
-        """A name for a submission that no other has."""
-        return os.urandom(8).hex()
+    def new_token(job_id: str | None) -> str:
+        """A name for a submission that no other has.
+
+        Args:
+            job_id: the :attr:`Job.id`; ``None`` for an array. The name tells it.
+        """
+        return f"{job_id.replace('-', '') if job_id else 'array'}-{os.urandom(4).hex()}"
+
+    def job_id(self, token: str, index: int) -> str | None:
+        """The :attr:`Job.id` of a job by the name of its submission.
+
+        Args:
+            token: the name.
+            index: its number, if that was an array.
+        """
+        first = token.partition("-")[0]
+        if len(first) == 32:
+            return "-".join((first[:8], first[8:12], first[12:16], first[16:20], first[20:]))
+        if token not in self._arrays:
+            file = self._runner.read(self.path("arrays", token))
+            self._arrays[token] = file.data.decode().split() if file is not None else []
+        ids = self._arrays[token]
+        return ids[index] if index < len(ids) else None
+
+    def ended(self) -> list[Report]:
+        """All records, in no order."""
+        found = []
+        for site in self._runner.folders(self.records):
+            for file in self._runner.read_folder(os.path.join(self.records, site)):
+                report = parse_report(file.data, file.mtime)
+                if report is not None:
+                    found.append(report)
+        return found
 
     def path(self, kind: str, name: str) -> str:
         """The path of the file ``name`` in the subfolder ``kind``."""
@@ -114,6 +146,6 @@ class Spool:
         if last is not None and now - last.mtime < _SWEEP_EVERY:
             return
         self._runner.write(mark, b"")
-        for kind in ("inbox", "records", "log", "nodes", "scripts", "void"):
+        for kind in ("inbox", "records", "log", "nodes", "scripts", "void", "arrays"):
             self._runner.sweep(self.path(kind, ""), now - _KEEP)
         self._runner.sweep(self.path("elements", ""), now - _KEEP_ELEMENTS)

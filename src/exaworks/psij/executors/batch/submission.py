@@ -167,10 +167,12 @@ class _Bulk:
 
     def _submit_once(self, pairs: Sequence[Pair]) -> Rejected | None:
         spool, runner = self._service.spool, self._service.runner
-        token = spool.new_token()
+        token = spool.new_token(pairs[0][0].id if len(pairs) == 1 else None)
         submission = render(pairs, self._adapter, spool, token, self._settings.keep_files)
         if submission.elements is not None and submission.elements_path is not None:
             runner.write(submission.elements_path, submission.elements)
+            ids = "".join(f"{job.id}\n" for job, _ in pairs)
+            runner.write(spool.path("arrays", token), ids.encode())
         if self._settings.keep_files:
             runner.write(spool.path("scripts", f"{token}.sh"), submission.script)
         command = self._adapter.submit_command(
@@ -186,5 +188,5 @@ class _Bulk:
         if outcome.uncertain:  # it must not run later on, when the job has been submitted again
             runner.write(spool.path("void", token), b"")
         if submission.elements_path is not None:
-            runner.remove([submission.elements_path])
+            runner.remove([submission.elements_path, spool.path("arrays", token)])
         return outcome
