@@ -246,7 +246,9 @@ class SlurmAdapter(SchedulerAdapter):
 
     def parse_ping(self, result: CommandResult) -> str | None:
         """See :meth:`SchedulerAdapter.parse_ping`. A backup controller will do."""
-        return None if " is UP" in result.stdout else self._rejected(result).message
+        if " is UP" in result.stdout or (result.ok and " is DOWN" not in result.stdout):
+            return None
+        return self._rejected(result).message
 
     def record_name(self, native_id: str) -> tuple[str | None, str]:
         """See :meth:`SchedulerAdapter.record_name`."""
