@@ -18,7 +18,7 @@ __all__ = ["command_line", "print_details"]
 
 def command_line(spec: JobSpec) -> str:
     """The command of a job, as one would type it."""
-    words = [spec.executable or "", *(str(argument) for argument in spec.arguments or ())]
+    words = [str(word) for word in (spec.executable or "", *(spec.arguments or ()))]
     return clean(shlex.join(words))
 
 

@@ -13,9 +13,19 @@ def home() -> Path:
 
     ``EXAWORKS_HOME`` if set, else ``~/.exaworks``. On a cluster it must be on a file system that
     login and compute nodes share. The folder is not made here.
+
+    Raises:
+        OSError: the variable is not set, and the user has no home directory.
     """
     given = os.environ.get("EXAWORKS_HOME")
-    return Path(given).absolute() if given else Path.home() / ".exaworks"
+    if given:
+        return Path(given).absolute()
+    try:
+        return Path.home() / ".exaworks"
+    except RuntimeError as problem:
+        raise OSError(
+            "there is no home directory to keep files of ExaWorks in; set EXAWORKS_HOME to a folder"
+        ) from problem
 
 
 def flag(name: str) -> bool:

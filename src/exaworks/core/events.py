@@ -72,5 +72,5 @@ def emit(event: Event) -> None:
     for subscriber in _subscribers:
         try:
             subscriber(event)
-        except Exception:
+        except BaseException:  # also SystemExit: it may end its own work, not everybody's
             logger.exception("a subscriber to events failed: %r", subscriber)

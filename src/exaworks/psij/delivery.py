@@ -76,11 +76,13 @@ class _Dispatcher:
                 while not self._queue:
                     self._ready.wait()
                 job, statuses = self._queue.popleft()
-            for status in statuses:
-                _call_back(job, status)
-            with _lock:
-                job._undelivered -= 1
-                _tell(job, statuses, urgent=False)
+            try:
+                for status in statuses:
+                    _call_back(job, status)
+            finally:
+                with _lock:
+                    job._undelivered -= 1
+                    _tell(job, statuses, urgent=False)
 
 
 _dispatcher = _Dispatcher()
@@ -102,7 +104,7 @@ def _call_back(job: Job, status: JobStatus) -> None:
             continue
         try:
             callback.job_status_changed(job, status)
-        except Exception:
+        except BaseException:  # also SystemExit: it may end its own work, not everybody's
             logger.exception("the status callback %r failed for %s", callback, job)
     if events.has_subscribers():
         detail = {
@@ -112,6 +114,11 @@ def _call_back(job: Job, status: JobStatus) -> None:
             **(status.metadata or {}),
         }
         events.emit(events.Event(status.time, "psij", job.id, status.state.name, detail))
+
+
+def _undelivered(job: Job) -> bool:
+    """Whether callbacks of the job are due in this process (not in the parent of a fork)."""
+    return job._undelivered > 0 and job._undelivered_in is _dispatcher
 
 
 def _tell(job: Job, statuses: Iterable[JobStatus], urgent: bool) -> None:
@@ -146,7 +153,10 @@ def advance(job: Job, status: JobStatus, all_states: bool) -> bool:
             job._callback is not None
             or (executor is not None and executor._callback is not None)
             or events.has_subscribers()
+            or _undelivered(job)  # so that watchers see the changes in their order
         ):
+            if job._undelivered_in is not _dispatcher:
+                job._undelivered, job._undelivered_in = 0, _dispatcher
             job._undelivered += 1
             _tell(job, statuses, urgent=True)
             _dispatcher.put(job, statuses)
@@ -162,7 +172,7 @@ def watch(job: Job, watcher: Watcher) -> None:
         job.executor._ensure_followed(job)
     with _lock:
         present = job._status
-        if not (job._undelivered and not watcher.urgent) and watcher.see(job, present):
+        if not (_undelivered(job) and not watcher.urgent) and watcher.see(job, present):
             return
         if job._watchers is None:
             job._watchers = []

@@ -40,7 +40,8 @@ def seconds(timeout: Timeout) -> float | None:
     """A time-out in seconds; ``None`` means for ever, zero or less means not at all."""
     if timeout is None:
         return None
-    return max(0.0, timeout.total_seconds() if isinstance(timeout, timedelta) else timeout)
+    limit = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
+    return min(max(0.0, limit), threading.TIMEOUT_MAX)
 
 
 class JobStatusCallback(ABC):
@@ -106,7 +107,10 @@ def as_targets(targets: Targets) -> frozenset[JobState] | None:
     """The awaited states as a set; ``None`` for final states."""
     if targets is None:
         return None
-    return frozenset([targets]) if isinstance(targets, JobState) else frozenset(targets)
+    wanted = frozenset([targets] if isinstance(targets, JobState) else targets)
+    if not all(isinstance(each, JobState) for each in wanted):
+        raise TypeError(f"target_states must be a JobState or several, not {targets!r}")
+    return wanted
 
 
 class _ThreadWatcher(delivery.Watcher):
@@ -160,6 +164,7 @@ class Job:
         "_native_id",
         "_status",
         "_undelivered",
+        "_undelivered_in",
         "_watchers",
         "current_info",
         "executor",
@@ -178,6 +183,7 @@ class Job:
         self._callback: JobStatusCallback | None = None
         self._watchers: list[delivery.Watcher] | None = None
         self._undelivered = 0
+        self._undelivered_in: object = None
         self.spec = spec
         self.executor: JobExecutor | None = None
         self.current_info: JobInfo | None = None

@@ -48,6 +48,10 @@ class BulkSubmitException(SubmitException):
             transient,
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as a plain :class:`SubmitException`: jobs belong to their process."""
+        return SubmitException, (self.message, None, self.transient)
+
 
 @dataclass(frozen=True)
 class Rendered:

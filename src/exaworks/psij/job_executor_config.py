@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import ClassVar
 
 from exaworks.core import config
 
 __all__ = ["JobExecutorConfig"]
 
 
-class JobExecutorConfig:
+class _Defaults(type):
+    """Makes the defaults when they are asked for, so that they follow the environment."""
+
+    @property
+    def DEFAULT(cls) -> JobExecutorConfig:
+        return JobExecutorConfig()
+
+    @property
+    def DEFAULT_WORK_DIRECTORY(cls) -> Path:
+        return config.home() / "work"
+
+
+class JobExecutorConfig(metaclass=_Defaults):
     """Settings that every executor has.
 
     Attributes:
@@ -20,10 +31,9 @@ class JobExecutorConfig:
             file system that the login and compute nodes share.
         announce_all_states: whether every job passes through ``STAGE_IN``, ``STAGE_OUT`` and
             ``CLEANUP``, also when it has nothing to move.
-    """
 
-    DEFAULT: ClassVar[JobExecutorConfig]
-    DEFAULT_WORK_DIRECTORY: ClassVar[Path]
+    ``JobExecutorConfig.DEFAULT`` and ``DEFAULT_WORK_DIRECTORY`` are the defaults of the moment.
+    """
 
     def __init__(
         self,
@@ -51,7 +61,3 @@ class JobExecutorConfig:
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in sorted(vars(self).items()))
         return f"{type(self).__name__}({settings})"
-
-
-JobExecutorConfig.DEFAULT = JobExecutorConfig()
-JobExecutorConfig.DEFAULT_WORK_DIRECTORY = JobExecutorConfig.DEFAULT.work_directory

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from exaworks.psij.exceptions import InvalidJobTypeException
 from exaworks.psij.job_attributes import JobAttributes
@@ -48,6 +48,21 @@ def _path(value: StrPath | None, field: str) -> Path | None:
     raise InvalidJobTypeException(f"{field} must be a path or None, not {value!r}")
 
 
+def _several(
+    value: Iterable[Any] | None, kind: type[Any] | tuple[Any, ...], field: str
+) -> list[Any]:
+    """The items of a field that takes several; a single one is refused, not taken apart."""
+    if value is None:
+        return []
+    if isinstance(value, (str, os.PathLike, StageIn, StageOut)) or not isinstance(value, Iterable):
+        raise InvalidJobTypeException(f"{field} must be a set or list, not {value!r}")
+    items = list(value)
+    for item in items:
+        if not isinstance(item, kind):
+            raise InvalidJobTypeException(f"{field} must not contain {item!r}")
+    return items
+
+
 class JobSpec:
     """The description of a job.
 
@@ -87,7 +102,7 @@ class JobSpec:
 
     def __init__(
         self,
-        executable: str | None = None,
+        executable: StrPath | None = None,
         arguments: Sequence[StrPath] | None = None,
         directory: StrPath | None = None,
         name: str | None = None,
@@ -136,7 +151,9 @@ class JobSpec:
     @property
     def name(self) -> str | None:
         """The job's name, also for the scheduler; the executable if none was given."""
-        return self.executable if self._name is None else self._name
+        if self._name is not None or self.executable is None:
+            return self._name
+        return os.fspath(self.executable)
 
     @name.setter
     def name(self, value: str | None) -> None:
@@ -247,7 +264,7 @@ class JobSpec:
 
     @stage_in.setter
     def stage_in(self, value: Iterable[StageIn] | None) -> None:
-        self._stage_in = set(value) if value else None
+        self._stage_in = set(_several(value, StageIn, "stage_in")) or None
 
     @property
     def stage_out(self) -> set[StageOut]:
@@ -258,7 +275,7 @@ class JobSpec:
 
     @stage_out.setter
     def stage_out(self, value: Iterable[StageOut] | None) -> None:
-        self._stage_out = set(value) if value else None
+        self._stage_out = set(_several(value, StageOut, "stage_out")) or None
 
     @property
     def cleanup(self) -> set[Path]:
@@ -269,7 +286,8 @@ class JobSpec:
 
     @cleanup.setter
     def cleanup(self, value: Iterable[StrPath] | None) -> None:
-        self._cleanup = {Path(p) for p in value} if value else None
+        paths = _several(value, (str, os.PathLike), "cleanup")
+        self._cleanup = {Path(path) for path in paths} or None
 
     @property
     def cleanup_flags(self) -> StageOutFlags:
@@ -278,6 +296,8 @@ class JobSpec:
 
     @cleanup_flags.setter
     def cleanup_flags(self, value: StageOutFlags) -> None:
+        if not isinstance(value, StageOutFlags):
+            raise InvalidJobTypeException(f"cleanup_flags must be StageOutFlags, not {value!r}")
         self._cleanup_flags = normalize_flags(value)
 
     @property

@@ -21,7 +21,7 @@ from exaworks.psij.job import Job
 from exaworks.psij.job_launcher import Launcher, PrefixLauncher
 from exaworks.psij.job_spec import JobSpec
 from exaworks.psij.staging import StageOutFlags
-from exaworks.psij.validate import command, directory
+from exaworks.psij.validate import command, directory, expand_home
 
 __all__ = [
     "active_body",
@@ -129,7 +129,7 @@ def element(
 
 
 def _plain_path(path: Path) -> str:
-    return str(path.expanduser())
+    return str(expand_home(path))
 
 
 # What a script does when something other than the job itself goes wrong.
@@ -205,7 +205,7 @@ def _when(flags: StageOutFlags, action: str) -> str:
 
 
 def _source(path: Path) -> str:
-    return os.path.abspath(path.expanduser())
+    return os.path.abspath(expand_home(path))
 
 
 def _stage_in_lines(spec: JobSpec) -> list[str]:
@@ -271,6 +271,7 @@ if [ "$_psij_stderr" = "$_psij_stdout" ]; then exec 8>&7; else exec 8>"$_psij_st
 _psij_phase=launch
 _psij_launch <&6 >&7 2>&8 6<&- 7>&- 8>&-
 _psij_code=$?
+_psij_launched=$_psij_code
 exec 6<&- 7>&- 8>&-
 """
 
@@ -294,9 +295,17 @@ def _active_lines(spec: JobSpec, launcher: Launcher) -> list[str]:
     return lines
 
 
-# A script that fails in a sourced script or a redirection ends at once; this tells what it was in.
+# A sourced script that fails or calls exit, and a redirection that fails, end the job script at
+# once; this tells what it was in, and does not let an exit 0 pass for a success of the job.
 _BLAME = """\
-    if [ "$_psij_code" -ne 0 ] && [ -z "$_psij_message" ]; then
+    if [ "$_psij_phase" = pre-launch ] && [ "$_psij_code" -eq 0 ]; then
+        _psij_code=1
+        _psij_message="the pre-launch script ended the job: it must not call exit"
+        echo "$_psij_message" >&2
+    elif [ "$_psij_phase" = post-launch ] && [ "$_psij_code" -eq 0 ]; then
+        _psij_code=$_psij_launched
+        _psij_phase=end
+    elif [ "$_psij_code" -ne 0 ] && [ -z "$_psij_message" ]; then
         case $_psij_phase in
         pre-launch | post-launch)
             _psij_message="the $_psij_phase script failed with exit code $_psij_code" ;;
@@ -359,7 +368,7 @@ def batch_body(spec: JobSpec, launcher: Launcher, limit: int | None) -> str:
     stage_in, stage_out = _stage_in_lines(spec), _stage_out_lines(spec)
     cleanup = _cleanup_lines(spec)
     parts = [
-        "_psij_message=\n_psij_term=0\n_psij_phase=setup\n_psij_begun=$(date +%s)",
+        "_psij_message=\n_psij_term=0\n_psij_phase=setup\n_psij_begun=$(command -p date +%s)",
         f"_psij_limit={limit or 0}",
         _FAIL.rstrip(),
     ]
@@ -397,8 +406,10 @@ _OUTCOME = """\
         [ "$_psij_code" -eq 0 ] || PSIJ_OUTCOME=error
         if [ "$_psij_term" = 1 ]; then
             PSIJ_OUTCOME=cancel
-            if [ "$_psij_limit" -gt 0 ] && [ $(($(date +%s) - _psij_begun)) -ge "$_psij_limit" ]
-            then PSIJ_OUTCOME=error; fi
+            _psij_ran=$(($(command -p date +%s) - _psij_begun))
+            if [ "$_psij_limit" -gt 0 ] && [ "$_psij_ran" -ge "$_psij_limit" ]; then
+                PSIJ_OUTCOME=error
+            fi
         fi
         export PSIJ_OUTCOME
 """

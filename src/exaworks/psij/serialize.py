@@ -12,12 +12,13 @@ import os
 from abc import ABC, abstractmethod
 from datetime import timedelta
 from typing import IO, Any
+from urllib.parse import quote
 
 from exaworks.psij.exceptions import InvalidJobException
 from exaworks.psij.job_attributes import JobAttributes
 from exaworks.psij.job_spec import JobSpec
 from exaworks.psij.resource_spec import ResourceSpec, ResourceSpecV1
-from exaworks.psij.staging import StageIn, StageOut, StageOutFlags, StagingMode
+from exaworks.psij.staging import URI, StageIn, StageOut, StageOutFlags, StagingMode
 
 __all__ = ["JSONSerializer", "Serializer", "spec_from_dict", "spec_to_dict"]
 
@@ -50,7 +51,7 @@ def spec_to_dict(spec: JobSpec) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for key in _PLAIN:
         if getattr(spec, key) is not None:
-            data[key] = getattr(spec, key)
+            data[key] = os.fspath(getattr(spec, key))
     for key in _PATHS:
         if getattr(spec, key) is not None:
             data[key] = str(getattr(spec, key))
@@ -66,7 +67,7 @@ def spec_to_dict(spec: JobSpec) -> dict[str, Any]:
     if spec.stage_in:
         data["stage_in"] = sorted(
             (
-                {"source": str(s.source), "target": str(s.target), "mode": s.mode.name}
+                {"source": _uri_text(s.source), "target": str(s.target), "mode": s.mode.name}
                 for s in spec.stage_in
             ),
             key=repr,
@@ -76,7 +77,7 @@ def spec_to_dict(spec: JobSpec) -> dict[str, Any]:
             (
                 {
                     "source": str(s.source),
-                    "target": str(s.target),
+                    "target": _uri_text(s.target),
                     "mode": s.mode.name,
                     "flags": s.flags.value,
                 }
@@ -109,11 +110,25 @@ def _attributes_to_dict(attributes: JobAttributes) -> dict[str, Any]:
     data: dict[str, Any] = {}
     if attributes.duration_given:
         limit = attributes.duration
-        data["duration"] = None if limit is None else f"{limit.total_seconds()} s"
+        data["duration"] = None if limit is None else _duration_text(limit)
     for key in _ATTRIBUTE_KEYS:
         if getattr(attributes, key) is not None:
             data[key] = getattr(attributes, key)
     return data
+
+
+def _duration_text(duration: timedelta) -> str:
+    """Seconds, as ``"600.0 s"``; never in exponential notation, with nothing lost."""
+    whole, _, rest = f"{duration.total_seconds():.6f}".partition(".")
+    return f"{whole}.{rest.rstrip('0') or '0'} s"
+
+
+def _uri_text(uri: URI) -> str:
+    """A location as text that is read as the same location."""
+    text = str(uri)
+    if uri.is_local and not URI(text).is_local:  # a path that looks like a URI
+        return f"file://{quote(os.path.abspath(uri.path))}"
+    return text
 
 
 def spec_from_dict(data: Any) -> JobSpec:
@@ -128,21 +143,28 @@ def spec_from_dict(data: Any) -> JobSpec:
     for key, value in data.items():
         if value is None:
             continue
-        if key == "attributes":
-            spec.attributes = _attributes_from_dict(value)
-        elif key == "resources":
-            spec.resources = _resources_from_dict(value)
-        elif key == "stage_in":
-            spec.stage_in = {_stage_from_dict(StageIn, item) for item in _items(value, key)}
-        elif key == "stage_out":
-            spec.stage_out = {_stage_from_dict(StageOut, item) for item in _items(value, key)}
-        elif key == "cleanup_flags":
-            spec.cleanup_flags = StageOutFlags(value)
-        elif key in ("arguments", "cleanup"):
-            setattr(spec, key, _items(value, key))
-        else:
-            setattr(spec, key, value)
+        try:
+            setattr(spec, key, _field(key, value))
+        except InvalidJobException:
+            raise
+        except (TypeError, ValueError, OverflowError) as problem:
+            raise InvalidJobException(f"{key}: {problem}") from problem
     return spec
+
+
+def _field(key: str, value: Any) -> Any:
+    """The value of a field of a specification from its written form."""
+    if key == "attributes":
+        return _attributes_from_dict(value)
+    if key == "resources":
+        return _resources_from_dict(value)
+    if key == "stage_in":
+        return {_stage_from_dict(StageIn, item) for item in _items(value, key)}
+    if key == "stage_out":
+        return {_stage_from_dict(StageOut, item) for item in _items(value, key)}
+    if key == "cleanup_flags":
+        return StageOutFlags(value)
+    return _items(value, key) if key in ("arguments", "cleanup") else value
 
 
 def _require(value: Any, kind: type, what: str) -> None:
@@ -202,7 +224,7 @@ def _stage_from_dict(kind: type[Any], data: Any) -> Any:
             raise InvalidJobException(f"an item of stage_in or stage_out lacks {key!r}: {data!r}")
     try:
         mode = StagingMode[data.get("mode", "COPY")]
-    except KeyError:
+    except (KeyError, TypeError):
         names = ", ".join(m.name for m in StagingMode)
         raise InvalidJobException(f"mode is {data['mode']!r}; there are: {names}") from None
     staged = kind(data["source"], data["target"], mode=mode)
@@ -265,12 +287,12 @@ class JSONSerializer(Serializer):
     def _dump_dict(self, data: dict[str, Any], stream: IO[Any]) -> None:
         try:
             json.dump(data, stream)
-        except TypeError as problem:
+        except (TypeError, ValueError, RecursionError) as problem:
             raise InvalidJobException(f"the specification cannot be written: {problem}") from None
 
     def _load_dict(self, stream: IO[Any]) -> dict[str, Any]:
         try:
             data: dict[str, Any] = json.load(stream)
-        except json.JSONDecodeError as problem:
+        except (ValueError, RecursionError) as problem:
             raise InvalidJobException(f"the specification is not JSON: {problem}") from problem
         return data

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from enum import Enum, Flag
 from pathlib import Path
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
+
+from exaworks.psij.exceptions import InvalidJobTypeException
 
 __all__ = ["URI", "StageIn", "StageOut", "StageOutFlags", "StagingMode"]
 
@@ -16,12 +18,20 @@ class URI:
         ValueError: the text is not a URI.
     """
 
-    __slots__ = ("_text", "parts")
+    __slots__ = ("_local_path", "_text", "parts")
 
     def __init__(self, urlstring: str) -> None:
         self._text = urlstring
+        self._local_path: str | None = None
         self.parts = urlparse(urlstring)
         _ = self.parts.port  # a port that is no number is an error now, not later
+
+    @classmethod
+    def of_path(cls, path: Path) -> URI:
+        """The location of a file of this file system, whatever characters its path has."""
+        uri = cls("")
+        uri._text = uri._local_path = str(path)
+        return uri
 
     @property
     def hostname(self) -> str | None:
@@ -45,10 +55,15 @@ class URI:
 
     @property
     def path(self) -> str:
-        """The path. For a text without scheme and host, all of the text."""
+        """The path. For a text without scheme and host, all of the text.
+
+        Percent-encoded characters of a ``file:`` URI are decoded (RFC 8089).
+        """
+        if self._local_path is not None:
+            return self._local_path
         if not self.parts.scheme and not self.parts.netloc:
             return self._text
-        return self.parts.path
+        return unquote(self.parts.path) if self.scheme == "file" else self.parts.path
 
     @property
     def params(self) -> str:
@@ -89,7 +104,7 @@ class URI:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, URI):
             return NotImplemented
-        return self._text == other._text
+        return (self._text, self.is_local) == (other._text, other.is_local)
 
     def __hash__(self) -> int:
         return hash(self._text)
@@ -128,6 +143,20 @@ def normalize_flags(flags: StageOutFlags) -> StageOutFlags:
     return flags if flags & StageOutFlags.ALWAYS else flags | StageOutFlags.ALWAYS
 
 
+def _uri(place: URI | Path | str) -> URI:
+    if isinstance(place, URI):
+        return place
+    if not isinstance(place, (str, Path)):
+        raise InvalidJobTypeException(f"a file to stage must be a path or a URI, not {place!r}")
+    return URI.of_path(place) if isinstance(place, Path) else URI(place)
+
+
+def _mode(mode: StagingMode) -> StagingMode:
+    if not isinstance(mode, StagingMode):
+        raise InvalidJobTypeException(f"mode must be a StagingMode, not {mode!r}")
+    return mode
+
+
 class StageIn:
     """A file or directory to bring to the job before it starts.
 
@@ -146,9 +175,9 @@ class StageIn:
         target: Path | str,
         mode: StagingMode = StagingMode.COPY,
     ) -> None:
-        self.source = source if isinstance(source, URI) else URI(str(source))
+        self.source = _uri(source)
         self.target = Path(target)
-        self.mode = mode
+        self.mode = _mode(mode)
 
     def _key(self) -> tuple[object, ...]:
         return (self.source, self.target, self.mode)
@@ -183,9 +212,9 @@ class StageOut:
         mode: StagingMode = StagingMode.COPY,
     ) -> None:
         self.source = Path(source)
-        self.target = target if isinstance(target, URI) else URI(str(target))
+        self.target = _uri(target)
         self.flags = flags
-        self.mode = mode
+        self.mode = _mode(mode)
 
     @property
     def flags(self) -> StageOutFlags:
@@ -194,6 +223,8 @@ class StageOut:
 
     @flags.setter
     def flags(self, flags: StageOutFlags) -> None:
+        if not isinstance(flags, StageOutFlags):
+            raise InvalidJobTypeException(f"flags must be StageOutFlags, not {flags!r}")
         self._flags = normalize_flags(flags)
 
     def _key(self) -> tuple[object, ...]:

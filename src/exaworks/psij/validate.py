@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,25 @@ from exaworks.psij.job_spec import JobSpec
 from exaworks.psij.resource_spec import ResourceSpec, ResourceSpecV1
 from exaworks.psij.staging import URI, StageIn, StageOut
 
-__all__ = ["check_spec", "command", "directory", "resources"]
+__all__ = ["check_spec", "command", "directory", "expand_home", "resources"]
 
 
 def command(spec: JobSpec) -> list[str]:
     """The executable and its arguments as text."""
     assert spec.executable is not None  # check_spec has seen to it
-    return [spec.executable, *(os.fspath(argument) for argument in spec.arguments or ())]
+    return [os.fspath(word) for word in (spec.executable, *(spec.arguments or ()))]
 
 
 def directory(spec: JobSpec) -> Path | None:
     """The directory of the job with ``~/`` replaced by the home directory."""
-    return None if spec.directory is None else spec.directory.expanduser()
+    return None if spec.directory is None else expand_home(spec.directory)
+
+
+def expand_home(path: Path) -> Path:
+    """A path that begins with ``~/`` with the home directory in its place; others as they are."""
+    if path.parts[:1] == ("~",):
+        return Path.home().joinpath(*path.parts[1:])
+    return path
 
 
 def resources(job: Job) -> ResourceSpecV1:
@@ -46,13 +54,14 @@ def resources(job: Job) -> ResourceSpecV1:
     return needs
 
 
-def _text(value: Any, field: str, optional: bool = True) -> None:
+def _text(value: Any, field: str, optional: bool = True, path: bool = False) -> None:
     if value is None and optional:
         return
-    if not isinstance(value, (str, os.PathLike)):
-        kind = "a str or None" if optional else "a str"
+    text = os.fspath(value) if path and isinstance(value, os.PathLike) else value
+    if not isinstance(text, str):
+        kind = "a str" + (" or a path" if path else "") + (" or None" if optional else "")
         raise InvalidJobTypeException(f"{field} must be {kind}, not {value!r}")
-    if "\0" in os.fsdecode(os.fspath(value)):
+    if "\0" in text:
         raise InvalidJobException(
             f"{field} contains a NUL character, which no program can be given: {value!r}"
         )
@@ -76,7 +85,12 @@ def _check_attributes(attributes: Any) -> None:
             f"attributes.duration is {attributes.duration}; it must be more than zero "
             "(or None for the queue's default)"
         )
-    for name in attributes.custom_attributes or {}:
+    custom = attributes.custom_attributes
+    if custom is not None and not isinstance(custom, Mapping):
+        raise InvalidJobTypeException(
+            f"attributes.custom_attributes must be a dict or None, not {custom!r}"
+        )
+    for name in custom or {}:
         _text(name, f"attributes.custom_attributes key {name!r}", optional=False)
 
 
@@ -94,12 +108,12 @@ def _check_staging(spec: JobSpec) -> None:
         if not isinstance(stage_in, StageIn):
             raise InvalidJobTypeException(f"stage_in must contain StageIn, not {stage_in!r}")
         _check_uri(stage_in.source, "stage_in source")
-        _text(stage_in.target, "stage_in target")
+        _text(stage_in.target, "stage_in target", path=True)
     for stage_out in spec.stage_out:
         if not isinstance(stage_out, StageOut):
             raise InvalidJobTypeException(f"stage_out must contain StageOut, not {stage_out!r}")
         _check_uri(stage_out.target, "stage_out target")
-        _text(stage_out.source, "stage_out source")
+        _text(stage_out.source, "stage_out source", path=True)
     if not spec.cleanup:
         return
     base = directory(spec)
@@ -107,7 +121,7 @@ def _check_staging(spec: JobSpec) -> None:
         raise InvalidJobException("cleanup needs a directory: set spec.directory")
     top = os.path.normpath(base)
     for path in spec.cleanup:
-        _text(path, "cleanup")
+        _text(path, "cleanup", path=True)
         target = os.path.normpath(os.path.join(top, path))
         if os.path.commonpath([top, target]) != top or target == top:
             raise InvalidJobException(
@@ -132,19 +146,25 @@ def check_spec(spec: JobSpec | None) -> JobSpec:
         raise InvalidJobTypeException(f"job.spec must be a JobSpec, not {spec!r}")
     if spec.executable is None or spec.executable == "":
         raise InvalidJobException("executable is missing: set spec.executable to the program")
-    _text(spec.executable, "executable", optional=False)
-    if isinstance(spec.arguments, (str, bytes)):
+    _text(spec.executable, "executable", optional=False, path=True)
+    if spec.arguments is not None and (
+        isinstance(spec.arguments, (str, bytes)) or not isinstance(spec.arguments, Sequence)
+    ):
         raise InvalidJobTypeException(
-            f"arguments must be a list of str, not the text {spec.arguments!r}; "
+            f"arguments must be a list of str, not {spec.arguments!r}; "
             "write one item for each argument"
         )
     for index, argument in enumerate(spec.arguments or ()):
-        _text(argument, f"arguments[{index}]", optional=False)
+        _text(argument, f"arguments[{index}]", optional=False, path=True)
     for field in ("name", "launcher"):
         _text(getattr(spec, field), field)
     for field in ("stdin_path", "stdout_path", "stderr_path", "pre_launch", "post_launch"):
-        _text(getattr(spec, field), field)
-    _text(spec.directory, "directory")
+        _text(getattr(spec, field), field, path=True)
+    _text(spec.directory, "directory", path=True)
+    if not isinstance(spec.inherit_environment, bool):
+        raise InvalidJobTypeException(
+            f"inherit_environment must be True or False, not {spec.inherit_environment!r}"
+        )
     base = directory(spec)
     if base is not None and not base.is_absolute():
         raise InvalidJobException(

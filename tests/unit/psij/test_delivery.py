@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import threading
 from datetime import timedelta
 
@@ -182,3 +183,66 @@ def test_watchers_do_not_pile_up() -> None:
     for _ in range(3):
         job.wait(0)
     assert job._watchers is None
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+def test_nothing_that_a_callback_raises_ends_the_others(error: type[BaseException]) -> None:
+    def bad(job: Job, status: JobStatus) -> None:
+        raise error
+
+    for _ in range(2):
+        job = Job()
+        job.set_job_status_callback(bad)
+        job.status = at(S.COMPLETED)
+        assert job.wait(10) is not None
+
+
+def test_order_stays_when_a_callback_is_removed() -> None:
+    job, entered, go = Job(), threading.Event(), threading.Event()
+
+    def slow(job: Job, status: JobStatus) -> None:
+        entered.set()
+        go.wait(10)
+
+    async def main() -> list[JobState]:
+        job.set_job_status_callback(slow)
+        seen = []
+        states = job.states()
+        seen.append((await anext(states)).state)
+        job.status = at(S.ACTIVE)
+        assert entered.wait(10)
+        job.set_job_status_callback(None)
+        job.status = at(S.COMPLETED)
+        go.set()
+        seen += [status.state async for status in states]
+        return seen
+
+    assert asyncio.run(main()) == [S.NEW, S.QUEUED, S.ACTIVE, S.COMPLETED]
+
+
+def test_a_forked_child_does_not_wait_for_its_parents_callbacks() -> None:
+    entered, go = threading.Event(), threading.Event()
+
+    def slow(job: Job, status: JobStatus) -> None:
+        entered.set()
+        go.wait(30)
+
+    job = Job()
+    job.set_job_status_callback(slow)
+    job.status = at(S.COMPLETED)
+    assert entered.wait(10)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if job.wait(10) is not None else 1)
+    go.set()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_odd_time_outs_and_targets() -> None:
+    job = Job()
+    threading.Timer(0.05, lambda: setattr(job, "status", at(S.COMPLETED))).start()
+    assert job.wait(timedelta.max) is not None
+    assert job.wait(float("inf")) is not None
+    assert not psij.wait([job], timedelta.max).not_done
+    with pytest.raises(TypeError, match="target_states must be a JobState"):
+        job.wait(1, "ACTIVE")  # type: ignore[arg-type]

@@ -18,7 +18,8 @@ anything = st.binary(max_size=40).filter(lambda b: b"\0" not in b).map(os.fsdeco
 special = st.text("${}AB'\"\\ \n`!*~#;&|<>()[]%\t=-", max_size=25)
 words = anything | special
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True).filter(
-    lambda n: n not in ("_", "PWD", "OLDPWD", "SHLVL", "IFS", "PATH", "PPID", "UID", "EUID", "PS4",
+    lambda n: n not in ("_", "i", "PWD", "OLDPWD", "SHLVL", "IFS", "PATH", "PPID", "UID", "EUID",
+                        "PS4",
                         "RANDOM", "SECONDS", "LINENO", "BASHPID", "GROUPS", "DIRSTACK", "OPTIND",
                         "FUNCNAME", "HISTCMD", "ENV", "BASH", "POSIXLY_CORRECT", "LC_ALL", "LANG")
     and not n.startswith(("_psij", "BASH", "LC_"))
@@ -196,3 +197,15 @@ def test_multiple_launcher_first_failure_decides(tmp_path: Path, shell: str) -> 
     spec = JobSpec("/bin/sh", ["-c", script], launcher="multiple",
                    resources=ResourceSpecV1(process_count=3))  # fmt: skip
     assert run_body(spec, tmp_path, [shell]).returncode == 3
+
+
+def test_scripts_that_call_exit_do_not_falsify_the_result(tmp_path: Path) -> None:
+    (tmp_path / "exit.sh").write_text("exit 0\n")
+    done = run_body(
+        JobSpec("/bin/sh", ["-c", "exit 7"], post_launch=tmp_path / "exit.sh"), tmp_path
+    )
+    assert done.returncode == 7
+    done = run_body(JobSpec("/bin/touch", ["ran"], pre_launch=tmp_path / "exit.sh"), tmp_path)
+    assert done.returncode == 1
+    assert "must not call exit" in done.stderr
+    assert not (tmp_path / "ran").exists()

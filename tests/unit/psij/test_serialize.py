@@ -98,3 +98,26 @@ def test_bad_json(written: str, words: str) -> None:
 def test_silent(capsys: pytest.CaptureFixture[str]) -> None:
     JSONSerializer().loads(JSONSerializer().dumps(JobSpec("x", ["y"])))
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("micro", [1, 10, 999_999, 1_000_000, 90_500_000, 10**15])
+def test_durations_are_exact(micro: int) -> None:
+    spec = JobSpec("x", attributes=JobAttributes(duration=timedelta(microseconds=micro)))
+    again = JSONSerializer().loads(JSONSerializer().dumps(spec))
+    assert again.attributes.duration == timedelta(microseconds=micro)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"cleanup_flags": "x"}', '{"cleanup_flags": 4096}', '{"cleanup": [5]}',
+        '{"attributes": {"duration": 1e300}}', '{"attributes": {"duration": NaN}}',
+        '{"stage_in": [{"source": 1, "target": "x"}]}',
+        '{"stage_in": [{"source": "a", "target": "x", "mode": {}}]}',
+        '{"stage_out": [{"source": "a", "target": "x", "flags": "y"}]}',
+        "[" * 100_000,
+    ],
+)  # fmt: skip
+def test_what_json_allows_and_a_specification_does_not(written: str) -> None:
+    with pytest.raises(InvalidJobException):
+        JSONSerializer().loads(written)

@@ -21,7 +21,7 @@ from exaworks.psij import (
     StageOut,
     StageOutFlags,
 )
-from exaworks.psij.validate import check_spec
+from exaworks.psij.validate import check_spec, expand_home
 
 counts = st.one_of(st.none(), st.integers(1, 64))
 
@@ -166,7 +166,7 @@ def test_uri_parts() -> None:
         (JobSpec(), "executable is missing"),
         (JobSpec("a\0b"), "executable contains a NUL"),
         (JobSpec("a", "b c"), "write one item for each argument"),
-        (JobSpec("a", ["b", 3]), r"arguments\[1\] must be a str, not 3"),  # type: ignore[list-item]
+        (JobSpec("a", ["b", 3]), r"arguments\[1\] must be a str or a path, not 3"),  # type: ignore[list-item]
         (JobSpec("a", ["b\0"]), r"arguments\[0\] contains a NUL"),
         (JobSpec("a", directory="out"), "must be absolute or begin with '~/'"),
         (JobSpec("a", environment={"A=B": "c"}), "must not be empty or contain '='"),
@@ -208,3 +208,54 @@ def test_wrong_types_are_type_errors_too() -> None:
 
 def test_paths_in_arguments_are_welcome() -> None:
     check_spec(JobSpec("cat", [Path("/etc/hosts")]))
+
+
+def test_a_single_item_is_not_taken_apart() -> None:
+    for field, value in (
+        ("cleanup", "input"),
+        ("cleanup", Path("input")),
+        ("stage_in", StageIn("a", "b")),
+        ("stage_out", StageOut("a", "b")),
+        ("stage_in", 3),
+        ("cleanup", [5]),
+        ("cleanup_flags", 3),
+    ):
+        with pytest.raises(InvalidJobTypeException, match=field):
+            setattr(JobSpec("x"), field, value)
+
+
+def test_a_path_is_never_taken_for_a_uri() -> None:
+    stage_in = StageIn(Path("run:1"), "x")
+    assert stage_in.source.is_local
+    assert stage_in.source.path == "run:1"
+    assert not StageIn("run:1", "x").source.is_local
+    assert URI("file:///a%20b").path == "/a b"
+
+
+@pytest.mark.parametrize("user", ["~", "~/x", "~nosuchuser/x"])
+def test_only_the_own_home_is_expanded(user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert str(expand_home(Path(user))) == user.replace("~", "/home/me", 1) or user.startswith("~n")
+    assert str(expand_home(Path("~nosuchuser/x"))) == "~nosuchuser/x"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        JobSpec("x", {"a": 1}),  # type: ignore[arg-type]
+        JobSpec("x", 5),  # type: ignore[arg-type]
+        JobSpec("x", inherit_environment="no"),  # type: ignore[arg-type]
+        JobSpec("x", name=Path("n")),  # type: ignore[arg-type]
+        JobSpec("x", attributes=JobAttributes(custom_attributes=["x"])),  # type: ignore[arg-type]
+        JobSpec("x", attributes=JobAttributes(queue_name=Path("q"))),  # type: ignore[arg-type]
+    ],
+)
+def test_wrong_types_are_refused(spec: JobSpec) -> None:
+    with pytest.raises(InvalidJobTypeException):
+        check_spec(spec)
+
+
+def test_an_executable_may_be_a_path() -> None:
+    spec = JobSpec(Path("/bin/true"))
+    check_spec(spec)
+    assert spec.name == "/bin/true"

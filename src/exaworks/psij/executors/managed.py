@@ -9,7 +9,12 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from exaworks.psij.exceptions import InvalidStateException, PSIJException, SubmitException
+from exaworks.psij.exceptions import (
+    InvalidJobTypeException,
+    InvalidStateException,
+    PSIJException,
+    SubmitException,
+)
 from exaworks.psij.job import Job
 from exaworks.psij.job_executor import BulkSubmitException, JobExecutor
 from exaworks.psij.job_executor_config import JobExecutorConfig
@@ -17,6 +22,8 @@ from exaworks.psij.job_state import JobState
 from exaworks.psij.job_status import JobStatus
 
 __all__ = ["ManagedExecutor"]
+
+_claims = threading.RLock()  # so that a job is claimed for one submission only
 
 list_of = list  # the type, by a name that the method ``list`` does not hide in annotations
 
@@ -29,10 +36,9 @@ class ManagedExecutor(JobExecutor):
     ``QUEUED`` before it can be anything else.
     """
 
-    _open_batches: threading.local | None = None
-
     def __init__(self, url: str | None = None, config: JobExecutorConfig | None = None) -> None:
         super().__init__(url, config)
+        self._open_batches = threading.local()
         self._process = os.getpid()
         self._followed_in_child: weakref.WeakSet[Job] = weakref.WeakSet()
 
@@ -87,8 +93,6 @@ class ManagedExecutor(JobExecutor):
         """
         if self._batch_of_thread() is not None:
             raise InvalidStateException("batch() inside batch(): leave the outer block first")
-        if self._open_batches is None:
-            self._open_batches = threading.local()
         jobs: list[Job] = []
         self._open_batches.jobs = jobs
         try:
@@ -140,8 +144,6 @@ class ManagedExecutor(JobExecutor):
             self._attach_jobs([(job, job.native_id)])
 
     def _batch_of_thread(self) -> list_of[Job] | None:
-        if self._open_batches is None:
-            return None
         return getattr(self._open_batches, "jobs", None)
 
     def _claim(self, jobs: Sequence[Job]) -> None:
@@ -149,10 +151,13 @@ class ManagedExecutor(JobExecutor):
         claimed: list[Job] = []
         try:
             for job in jobs:
-                if job.executor is not None and job.status.state is JobState.NEW:
-                    raise InvalidStateException(f"{job} is being submitted already")
-                self._check_job(job)
-                claimed.append(job)
+                if not isinstance(job, Job):
+                    raise InvalidJobTypeException(f"only a Job can be submitted, not {job!r}")
+                with _claims:
+                    if job.executor is not None and job.status.state is JobState.NEW:
+                        raise InvalidStateException(f"{job} is being submitted already")
+                    self._check_job(job)
+                    claimed.append(job)
         except BaseException:
             for job in claimed:
                 job.executor = None
@@ -168,6 +173,11 @@ class ManagedExecutor(JobExecutor):
         except OSError as problem:
             error = SubmitException(f"{self.name}: {problem}", problem)
             failed = {job: error for job in jobs if job.native_id is None}
+        except BaseException:  # such as KeyboardInterrupt: what was not accepted is free again
+            for job in jobs:
+                if job.native_id is None:
+                    job.executor = None
+            raise
         for job in failed:
             job.executor = None
         return failed

@@ -387,5 +387,5 @@ class SlurmJobExecutor(BatchExecutor):
     """
 
     _NAME_ = "slurm"
-    _VERSION_ = "0.1.0"
+    _VERSION_ = "0.3.0"
     ADAPTER = SlurmAdapter

@@ -12,6 +12,7 @@ from exaworks.psij.exceptions import InvalidJobException
 from exaworks.psij.job_attributes import JobAttributes
 from exaworks.psij.job_spec import JobSpec
 from exaworks.psij.resource_spec import ResourceSpecV1
+from exaworks.psij.validate import expand_home
 
 __all__ = ["options", "overriding_variables"]
 
@@ -151,7 +152,7 @@ def options(
     chosen.update(_custom(attributes))
     chosen["export"] = "ALL" if spec.inherit_environment else "NONE"
     if spec.directory is not None:
-        chosen["chdir"] = str(spec.directory.expanduser())
+        chosen["chdir"] = str(expand_home(spec.directory))
     chosen["output"] = log
     if array_count is not None:
         chosen["array"] = f"0-{array_count - 1}"

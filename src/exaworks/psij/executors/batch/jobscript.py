@@ -151,7 +151,7 @@ def render(
         "stopped": adapter.shell_stopped,
     }
     text = [
-        "#!/bin/sh",
+        "#!/bin/bash",
         *(f"{adapter.directive} {line}" for line in lines),
         "",
         "# What the job tells about itself",
