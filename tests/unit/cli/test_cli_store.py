@@ -241,7 +241,7 @@ def test_streams_are_seen_from_the_jobs_directory(store: Store) -> None:
     one = Job(spec)
     (record,) = add(store, one)
     assert (record.stream("stdout"), record.stream("stderr")) == (
-        Path("/work/out"),
+        Path("/data/out"),
         Path("/abs/err"),
     )
     home = Job(JobSpec("x", directory="~/d", stdout_path="out", stderr_path="~/err"))
