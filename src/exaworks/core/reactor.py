@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import ClassVar
 
 __all__ = ["Reactor", "Timer"]
 
@@ -47,46 +47,68 @@ class Timer:
 class Reactor:
     """A selector loop in a daemon thread. All callbacks run in that thread, one at a time.
 
-    A callback that raises is logged and harms no other. Callbacks must not block.
+    A callback that raises is logged and harms no other. Callbacks must not block. No method waits
+    for a lock, so that a signal handler may call any of them, whatever it interrupts.
     """
 
-    _instance: Reactor | None = None
-    _instance_lock = threading.Lock()
+    # One entry at most; dict.setdefault() decides, without a lock, which of two is the one.
+    _instances: ClassVar[dict[str, Reactor]] = {}
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._timers: list[tuple[float, int, Timer]] = []
+        self._timers: list[tuple[float, int, Timer]] = []  # of the reactor's thread alone
         self._soon: deque[Callable[[], None]] = deque()
         self._count = itertools.count()
-        self._lock = threading.Lock()
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
         os.set_blocking(self._wake_w, False)
-        self._selector.register(self._wake_r, selectors.EVENT_READ, self._drain_wakeups)
-        self._thread = threading.Thread(target=self._run, name="exaworks-reactor", daemon=True)
-        self._thread.start()
+        self.add_reader(self._wake_r, self._drain_wakeups)
+        self._ident: int | None = None
+        self._unstarted = [self._new_thread()]
 
     @classmethod
     def get(cls) -> Reactor:
-        """The reactor of this process; started if there is none yet."""
-        with cls._instance_lock:
-            if cls._instance is None:
-                cls._instance = Reactor()
-            return cls._instance
+        """The reactor of this process; started if there is none yet.
+
+        Raises:
+            RuntimeError: the system gives this process no further thread.
+        """
+        reactor = cls._instances.get("reactor")
+        if reactor is None:
+            made = cls()
+            reactor = cls._instances.setdefault("reactor", made)
+            if reactor is not made:
+                made._close()
+        if reactor._unstarted:
+            reactor._start()
+        return reactor
 
     @classmethod
     def _forget_after_fork(cls) -> None:
-        parent = cls._instance
-        cls._instance_lock = threading.Lock()
-        cls._instance = None
-        if parent is not None:  # the copies of its descriptors; the parent's own stay open
-            parent._selector.close()
-            os.close(parent._wake_r)
-            os.close(parent._wake_w)
+        parents, cls._instances = cls._instances, {}
+        for parent in parents.values():  # the copies of its descriptors; the parent's stay open
+            parent._close()
+
+    def _close(self) -> None:
+        self._selector.close()
+        os.close(self._wake_r)
+        os.close(self._wake_w)
+
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._run, name="exaworks-reactor", daemon=True)
+
+    def _start(self) -> None:
+        with contextlib.suppress(IndexError):  # another caller starts it
+            thread = self._unstarted.pop()
+            try:
+                thread.start()
+            except RuntimeError:
+                self._unstarted.append(self._new_thread())
+                raise
 
     def in_thread(self) -> bool:
         """Whether the caller runs in the reactor's thread."""
-        return threading.current_thread() is self._thread
+        return threading.get_ident() == self._ident
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Run ``callback`` in the reactor's thread as soon as possible. From any thread."""
@@ -96,20 +118,48 @@ class Reactor:
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         """Run ``callback`` in ``delay`` seconds. From any thread."""
         timer = Timer(time.monotonic() + delay, callback)
-        with self._lock:
-            heapq.heappush(self._timers, (timer.due, next(self._count), timer))
-            first = self._timers[0][2] is timer
-        if first:
-            self._wake()
+        if self.in_thread():
+            self._push(timer)
+        else:
+            self.call_soon(lambda: self._push(timer))
         return timer
+
+    def _push(self, timer: Timer) -> None:
+        heapq.heappush(self._timers, (timer.due, next(self._count), timer))
 
     def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
         """Run ``callback`` whenever ``fd`` is readable. Only from the reactor's thread."""
-        self._selector.register(fd, selectors.EVENT_READ, callback)
+        self._watch(fd, selectors.EVENT_READ, callback)
 
     def remove_reader(self, fd: int) -> None:
-        """Stop watching ``fd``. Only from the reactor's thread, before ``fd`` is closed."""
-        self._selector.unregister(fd)
+        """Undo :meth:`add_reader`. Only from the reactor's thread, before ``fd`` is closed."""
+        self._unwatch(fd, selectors.EVENT_READ)
+
+    def add_writer(self, fd: int, callback: Callable[[], None]) -> None:
+        """Run ``callback`` whenever ``fd`` is writable. Only from the reactor's thread."""
+        self._watch(fd, selectors.EVENT_WRITE, callback)
+
+    def remove_writer(self, fd: int) -> None:
+        """Undo :meth:`add_writer`. Only from the reactor's thread, before ``fd`` is closed."""
+        self._unwatch(fd, selectors.EVENT_WRITE)
+
+    def _watch(self, fd: int, event: int, callback: Callable[[], None]) -> None:
+        key = self._selector.get_map().get(fd)
+        if key is None:
+            self._selector.register(fd, event, {event: callback})
+        else:
+            key.data[event] = callback
+            self._selector.modify(fd, key.events | event, key.data)
+
+    def _unwatch(self, fd: int, event: int) -> None:
+        key = self._selector.get_map().get(fd)
+        # Taken out of the dictionary too, so that readiness seen before this is not acted upon.
+        if key is None or key.data.pop(event, None) is None:
+            return
+        if key.data:
+            self._selector.modify(fd, key.events & ~event, key.data)
+        else:
+            self._selector.unregister(fd)
 
     def _wake(self) -> None:
         if self.in_thread():
@@ -125,24 +175,20 @@ class Reactor:
     def _timeout(self) -> float | None:
         if self._soon:
             return 0.0
-        with self._lock:
-            return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
-
-    def _due(self) -> Timer | None:
-        with self._lock:
-            if self._timers and self._timers[0][0] <= time.monotonic():
-                return heapq.heappop(self._timers)[2]
-            return None
+        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
 
     def _run(self) -> None:
+        self._ident = threading.get_ident()
         while True:
-            ready: list[tuple[selectors.SelectorKey, Any]] = self._selector.select(self._timeout())
-            for key, _ in ready:
-                self._guard(key.data)
+            for key, ready in self._selector.select(self._timeout()):
+                for event in (selectors.EVENT_READ, selectors.EVENT_WRITE):
+                    if ready & event and event in key.data:
+                        self._guard(key.data[event])
             for _ in range(len(self._soon)):
                 self._guard(self._soon.popleft())
-            while (timer := self._due()) is not None:
-                self._guard(timer.run)
+            now = time.monotonic()
+            while self._timers and self._timers[0][0] <= now:
+                self._guard(heapq.heappop(self._timers)[2].run)
 
     def _guard(self, callback: Callable[[], None]) -> None:
         try:

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from keeper_client import Client
 from keeper_helpers import processes_with, wait_until
-
-from exaworks.core.keeper.client import Client
 
 TEST_VARIABLE = "EXAWORKS_KEEPER_TEST"
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from keeper_client import Client
 
-from exaworks.core.keeper.client import Client
+TESTS = str(Path(__file__).parent)
+"""The folder that other programs import the client from."""
 
 
 def sh(script: str, *arguments: str, **fields: Any) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from keeper_client import Client
 from keeper_helpers import alive, processes_with, wait_until
-
-from exaworks.core.keeper.client import Client
 
 TREE = """
 import os, signal, sys, time

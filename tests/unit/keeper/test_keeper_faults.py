@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keeper_helpers import alive, edit_database, kill, kill_both, wait_until
+from keeper_client import Client
+from keeper_helpers import TESTS, alive, edit_database, kill, kill_both, wait_until
 
 from exaworks.core.keeper import server
-from exaworks.core.keeper.client import Client
 from exaworks.core.keeper.protocol import FINAL, KeeperError, encode
 from exaworks.core.keeper.start import connect
 
@@ -63,16 +63,10 @@ def test_killed_keeper_loses_nothing_and_repeats_nothing(home: Path, tmp_path: P
             done = len(ran.read_text().split())
             wait_until(lambda at=done: len(ran.read_text().split()) >= at + 10)  # type: ignore[misc]
     final = results(home, ids)
-    uncertain = [job for job in final.values() if job["reason"] == "lost"]
     counts = Counter(ran.read_text().split())
-    assert max(counts.values()) == 1
     for number, job in final.items():
-        if job not in uncertain:
-            assert counts[job["key"]] == 1
-            assert job["exit_code"] == ids.index(number) % 7
-    # Only a job that was being started at the very moment of a kill may have this verdict.
-    assert all("killed at the moment it started" in job["message"] for job in uncertain)
-    assert len(uncertain) <= 4
+        assert counts[job["key"]] == 1
+        assert job["exit_code"] == ids.index(number) % 7
 
 
 def test_killed_keeper_goes_on_with_limits_timers_and_phases(home: Path, tmp_path: Path) -> None:
@@ -278,12 +272,13 @@ def test_client_that_dies_leaves_its_jobs(home: Path, tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from exaworks.core.keeper.client import Client\n"
+        "sys.path.insert(0, sys.argv[2])\n"
+        "from keeper_client import Client\n"
         "client = Client(Path(sys.argv[1]))\n"
         "client.submit([{'argv': ['sh', '-c', 'sleep 0.3; exit 5'], 'key': 'mine'}])\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    died = subprocess.run([sys.executable, "-c", code, str(home)], check=False)
+    died = subprocess.run([sys.executable, "-c", code, str(home), TESTS], check=False)
     assert died.returncode == -signal.SIGKILL
     with Client(home) as client:
         (job,) = client.info(keys=["mine"])

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from keeper_client import Client
 from keeper_helpers import run, sh, wait_until
 
-from exaworks.core.keeper.client import Client
 from exaworks.core.keeper.protocol import KeeperError, wire
 
 

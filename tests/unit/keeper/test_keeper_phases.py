@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from keeper_client import Client
 from keeper_helpers import run
-
-from exaworks.core.keeper.client import Client
 
 
 def phases(**scripts: str) -> list[dict[str, Any]]:

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from keeper_helpers import alive, processes_with, wait_until
+from keeper_client import Client
+from keeper_helpers import TESTS, alive, processes_with, wait_until
 
 from exaworks.core.keeper import scope, start
-from exaworks.core.keeper.client import Client
 from exaworks.core.keeper.protocol import KeeperError
 
 
@@ -22,7 +22,8 @@ def test_many_clients_starting_at_once_share_one_keeper(home: Path) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from exaworks.core.keeper.client import Client\n"
+        "sys.path.insert(0, sys.argv[2])\n"
+        "from keeper_client import Client\n"
         "sys.stdin.readline()\n"
         "with Client(Path(sys.argv[1])) as client:\n"
         "    print(client.request('ping')['pid'], flush=True)\n"
@@ -30,7 +31,7 @@ def test_many_clients_starting_at_once_share_one_keeper(home: Path) -> None:
     )
     clients = [
         subprocess.Popen(
-            [sys.executable, "-c", code, str(home)],
+            [sys.executable, "-c", code, str(home), TESTS],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from keeper_client import Client
 from keeper_helpers import alive, edit_database, kill_both, wait_until
 
-from exaworks.core.keeper.client import Client
 from exaworks.core.keeper.job import parse_request
 from exaworks.core.keeper.store import Store, StoreUnavailable
+
+OUTDATE = "UPDATE jobs SET submitted = {0}, ended = {0} WHERE id = {1}"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_old_records_are_swept(home: Path) -> None:
     client.wait([old, new], 10)
     client.env({"UNUSED": "1"})
     kill_both(client)
-    edit_database(home, f"UPDATE jobs SET ended = {time.time() - 31 * 86400} WHERE id = {old}")
+    edit_database(home, OUTDATE.format(time.time() - 31 * 86400, old))
     with Client(home) as client:
         assert {job["id"] for job in client.info()} == {new, live}
     kill_both(Client(home))

@@ -3,7 +3,7 @@
 Jobs submitted to it outlive the program that submitted them. Its parts, each in its own module:
 
 - :mod:`.start` finds the keeper of this user and host, or starts it, and connects to it;
-- :mod:`.client` is a small blocking client; :mod:`.protocol` has the frames for other clients;
+- :mod:`.protocol` has the frames that clients exchange with it;
 - :mod:`.core` decides (a state machine without processes, sockets or a clock);
 - :mod:`.daemon` is the process around it, with :mod:`.server` and :mod:`.requests` (clients),
   :mod:`.store` (SQLite), :mod:`.spawn` (starting), :mod:`.endings` and :mod:`.processes` (finding

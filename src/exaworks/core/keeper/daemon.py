@@ -21,14 +21,13 @@ import time
 from . import scope
 from .core import Core
 from .endings import Endings
-from .job import RUNNING, STARTING, Job
+from .job import RUNNING, Job
 from .joblogs import JobLogs
-from .journal import Journal
 from .log import log
-from .orphans import Orphans
-from .processes import LINUX, inspect, machine_identity, reap_child, send_group, ticks
+from .orphans import Orphans, Supervision
+from .processes import LINUX, name_process, reap_child, send_group, ticks
 from .protocol import ACTIVE, FINAL, STAGE_IN
-from .recovery import recover
+from .recovery import identity, recover
 from .requests import Requests
 from .server import Connection, Listener, Watchers
 from .spawn import LaunchError, NoRoom, Spawner
@@ -45,20 +44,20 @@ CANNOT_START = 3
 BATCH = 16
 """Processes started in one turn, so that clients and endings are served in between."""
 STORE_RETRY = 1.0
+SWEEP_EVERY = 3600.0
 FIRST_CLIENT = 2.0
 """Seconds that a new keeper waits for its first client, on top of its idle time."""
 _RSS_UNIT = 1024 if LINUX else 1
 
 
-def main(folder: str, orphans: int, journal: tuple[int, int], idle: float, supervisor: int) -> int:
+def main(folder: str, idle: float, supervision: Supervision) -> int:
     """Be the keeper of the scope folder ``folder``; return the exit code.
 
-    ``orphans`` is the pipe from the supervisor and ``journal`` one that it holds for us; ``idle``
-    the seconds to stay with nothing to do.
+    ``idle`` are the seconds to stay with nothing to do.
     """
     name_process("exaworks-keeper")
     try:
-        daemon = Daemon(folder, orphans, Journal(*journal), idle, supervisor)
+        daemon = Daemon(folder, idle, supervision)
     except (OSError, sqlite3.OperationalError) as error:
         log(f"cannot start in {folder}: {error}")
         return CANNOT_START
@@ -66,23 +65,15 @@ def main(folder: str, orphans: int, journal: tuple[int, int], idle: float, super
     return DONE
 
 
-def name_process(name: str) -> None:
-    """Show ``name`` (at most 15 characters) in process lists, where that is simple."""
-    with contextlib.suppress(OSError), open("/proc/self/comm", "w") as file:
-        file.write(name)
-
-
 class Daemon:
     """The keeper of one scope folder."""
 
-    def __init__(
-        self, folder: str, orphans: int, journal: Journal, idle: float, supervisor: int
-    ) -> None:
+    def __init__(self, folder: str, idle: float, supervision: Supervision) -> None:
         now = time.monotonic()
         self.folder = folder
-        self.journal = journal
+        self.journal = supervision.journal
         self.idle = idle
-        self.supervisor = supervisor
+        self.supervisor = supervision.pid
         self.core = Core()
         self.store, jobs = open_store(os.path.join(folder, scope.DATABASE), self.core.dirty)
         self.watchers = Watchers()
@@ -98,44 +89,44 @@ class Daemon:
         # Whoever has it started is not here yet.
         self._busy_since = now + FIRST_CLIENT
         self._retry_commit = 0.0
+        self._sweep_at = now + SWEEP_EVERY
         self._poll = select.poll()
 
-        reader, writer = socket.socketpair()
+        self._wakeup, self._wakeup_writer = reader, writer = socket.socketpair()
         reader.setblocking(False)
         writer.setblocking(False)
-        self._wakeup, self._wakeup_writer = reader, writer
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _ignore)
         signal.signal(signal.SIGTERM, self._stop)
         self._poll.register(reader.fileno(), select.POLLIN)
-        self.orphans = Orphans(orphans, supervisor, self._poll, self._orphan_ended)
+        self.orphans = Orphans(supervision, self._poll, self._orphan_ended)
 
         with scope.SocketAddress(folder) as address:
             self._listener = Listener(address)
         self._poll.register(self._listener.socket.fileno(), select.POLLIN)
 
-        machine = machine_identity()
-        process = inspect(supervisor)
-        parent = f"{supervisor} {process.start if process else 0}"
-        same_machine = self.store.fact("machine") == machine
-        same_supervisor = same_machine and self.store.fact("supervisor") == parent
-        started, ended = journal.replay()
-        for job in jobs:
-            if job.stage == STARTING and (job.id, job.index) in started:
-                job.stage = RUNNING
-                job.pid, job.pid_start = started[job.id, job.index]
-        for job, found in recover(self.core, jobs, now, same_machine, same_supervisor):
-            self.orphans.watch(job, found)
-        for pid, start, status in ended:
-            self.orphans.ended(pid, start, status)
+        self._take_over(jobs, supervision, now)
         if jobs:
             log(f"{len(jobs)} jobs taken over, {len(self.core.jobs)} of them still live")
-        self._settle(now)
-        self.store.commit()
-        self.store.remember("machine", machine)
-        self.store.remember("supervisor", parent)
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
+
+    def _take_over(self, jobs: list[Job], supervision: Supervision, now: float) -> None:
+        """Take over the recorded ``jobs`` with all that is known of them, and record that."""
+        facts = identity(self.supervisor)
+        same_machine = self.store.fact("machine") == facts["machine"]
+        same_supervisor = same_machine and self.store.fact("supervisor") == facts["supervisor"]
+        records = self.journal.read()
+        for job, found in recover(self.core, jobs, now, records, same_machine, same_supervisor):
+            self.orphans.watch(job, found)
+        self.orphans.take(supervision.reported)
+        for pid, start, status in records.ended:
+            self.orphans.ended(pid, start, status)
+        self._settle(now)
+        self.store.commit()
+        self.journal.clear()
+        for name, value in facts.items():
+            self.store.remember(name, value)
 
     def run(self) -> None:
         """Serve until there is nothing to do for a while, or SIGTERM."""
@@ -157,6 +148,7 @@ class Daemon:
                 job.pid_start = mark
             if self._commit(now):
                 self._flush()
+                self._sweep(now)
                 if batch:
                     self._launch(batch)
             else:
@@ -177,8 +169,8 @@ class Daemon:
 
     # -- the parts of a turn ----------------------------------------------------------------
 
-    def _timeout(self) -> float | None:
-        """Return the milliseconds to wait for something to happen, None for ever."""
+    def _timeout(self) -> float:
+        """Return the milliseconds to wait for something to happen."""
         now = time.monotonic()
         if now < self._retry_commit:
             return 1000.0 * (self._retry_commit - now)
@@ -186,11 +178,11 @@ class Daemon:
             return 0.0
         if any(connection.ready for connection in self._backlog.values()):
             return 0.0
-        due = [self.core.next_timer(), self.orphans.next_look()]
+        due = [self.core.next_timer(), self.orphans.next_look(), self._sweep_at]
         if not (self.connections or self.core.jobs or self.core.pending_groups):
             due.append(self._busy_since + self.idle)
-        soonest = min((when for when in due if when is not None), default=None)
-        return None if soonest is None else max(0.0, 1000.0 * (soonest - now)) + 0.5
+        soonest = min(when for when in due if when is not None)
+        return max(0.0, 1000.0 * (soonest - now)) + 0.5
 
     def _serve(self, fd: int, events: int) -> None:
         connection = self.connections.get(fd)
@@ -322,6 +314,14 @@ class Daemon:
         self.journal.clear()
         return True
 
+    def _sweep(self, now: float) -> None:
+        """Forget, now and then, what nobody needs any more."""
+        if now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_EVERY
+            self.logs.sweep(time.time())
+            with contextlib.suppress(StoreUnavailable):
+                self.store.sweep(time.time(), self.requests.cached())
+
     def _flush(self) -> None:
         for fd, connection in list(self.connections.items()):
             if not connection.write():
@@ -344,16 +344,19 @@ class Daemon:
                 environment = self.requests.environment(job.env)
                 if environment is None:
                     raise LaunchError("its environment is no longer known to the keeper")
+                self.journal.starting(job)
                 pid, start = spawner.spawn(
                     job.key, json.loads(job.spec), job.index, environment, outcome
                 )
             except NoRoom as error:
+                self.journal.not_started(job)
                 log(f"no room for another process: {error}; {len(batch) - at} jobs wait")
                 now = time.monotonic()
                 for later in reversed(batch[at:]):
                     core.deferred(now, later)
                 break
             except LaunchError as error:
+                self.journal.not_started(job)
                 core.spawn_failed(job, error.exit_code, str(error))
             else:
                 if job.started is None:

@@ -10,15 +10,33 @@ import os
 import select
 
 from .job import Job
+from .journal import Journal
 from .processes import Process, exit_status, inspect, started_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 MAX_PIDFDS = 200
 """Descriptors spent on orphans of init; more orphans than that are looked at now and then."""
 LOOK_EVERY = 1.0
+
+
+class Supervision:
+    """What each keeper gets from its supervisor."""
+
+    __slots__ = ("journal", "pid", "pipe", "reported")
+
+    def __init__(self, pid: int, pipe: int, reported: Iterable[bytes], journal: Journal) -> None:
+        """Put it together.
+
+        ``pipe`` is what it tells the ends of orphans through, ``reported`` what it has told
+        earlier keepers, and ``journal`` the memory that it holds for us.
+        """
+        self.pid = pid
+        self.pipe = pipe
+        self.reported = reported
+        self.journal = journal
 
 
 class Orphans:
@@ -26,13 +44,12 @@ class Orphans:
 
     def __init__(
         self,
-        pipe: int,
-        supervisor: int,
+        supervision: Supervision,
         poll: select.poll,
         ended: Callable[[Job, int | None, float, int], None],
     ) -> None:
-        self._pipe = pipe
-        self._supervisor = supervisor
+        self._pipe = supervision.pipe
+        self._supervisor = supervision.pid
         self._poll = poll
         self._ended = ended
         self._partial = b""
@@ -40,8 +57,7 @@ class Orphans:
         self._pidfds: dict[int, Job] = {}
         self._unwatched: dict[int, Job] = {}
         self._look_at = 0.0
-        os.set_blocking(pipe, False)
-        poll.register(pipe, select.POLLIN)
+        poll.register(self._pipe, select.POLLIN)
 
     def watch(self, job: Job, process: Process | None) -> None:
         """Watch the process of ``job``; None if it has ended and the supervisor knows how."""
@@ -134,6 +150,10 @@ class Orphans:
                     self._watch_pidfd(job)
             return
         *lines, self._partial = (self._partial + data).split(b"\n")
+        self.take(lines)
+
+    def take(self, lines: Iterable[bytes]) -> None:
+        """Take in what the supervisor told: pid, start, wait status, CPU seconds, peak memory."""
         for line in lines:
             pid, start, status, cpu, rss = line.split()
             self.ended(int(pid), int(start), int(status), float(cpu), int(rss))

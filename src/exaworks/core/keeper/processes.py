@@ -5,6 +5,7 @@ Where there is no /proc (macOS), a job is its process group, and that is all tha
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -247,6 +248,12 @@ def machine_identity() -> str:
     except OSError:
         return ""
     return f"{boot} {pid_namespace()}"
+
+
+def name_process(name: str) -> None:
+    """Show ``name`` (at most 15 characters) in process lists, where that is simple."""
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w") as file:
+        file.write(name)
 
 
 def pid_namespace() -> str:

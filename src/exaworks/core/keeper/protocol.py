@@ -94,7 +94,16 @@ def encode(message: Any) -> bytes:
     Raises:
         KeeperError: the frame would be longer than :data:`MAX_FRAME`.
     """
-    body = json.dumps(message, separators=(",", ":")).encode("ascii")
+    return frame(json.dumps(message, separators=(",", ":")))
+
+
+def frame(text: str) -> bytes:
+    """Return the frame of a message that is JSON already, in ASCII.
+
+    Raises:
+        KeeperError: the frame would be longer than :data:`MAX_FRAME`.
+    """
+    body = text.encode("ascii")
     if len(body) > MAX_FRAME:
         raise KeeperError(
             f"a message of {len(body)} bytes is longer than the {MAX_FRAME} allowed; "

@@ -6,7 +6,8 @@ import time
 
 from .core import Core
 from .job import RUNNING, STARTING, WAITING, Job
-from .processes import Process, Snapshot, inspect, started_at
+from .journal import Records
+from .processes import Process, Snapshot, inspect, machine_identity, started_at
 
 RESTARTED = "the machine was restarted while the job ran (or its container was)"
 BOTH_KILLED = "its exit status was lost because both keeper and supervisor were killed"
@@ -19,6 +20,51 @@ QUEUE = "queue"
 ADOPT = "adopt"
 AWAIT = "await"
 LOST = "lost"
+
+
+def identity(supervisor: int) -> dict[str, str]:
+    """Return what tells this machine (since its start) and this supervisor from others."""
+    process = inspect(supervisor)
+    return {
+        "machine": machine_identity(),
+        "supervisor": f"{supervisor} {process.start if process else 0}",
+    }
+
+
+def settle_starts(jobs: list[Job], records: Records) -> None:
+    """Find out what has become of ``jobs`` that a killed keeper was about to start.
+
+    ``records`` is the journal of that keeper. A job without a noted intention was not reached. Of
+    the one whose start was cut off, the process is among the children that the supervisor has
+    inherited; if there is none that may be it, there was no start. What remains uncertain, since
+    nobody has looked or more than one may be it, is left as it is.
+    """
+    for job in jobs:
+        at = job.id, job.index
+        if job.stage != STARTING:
+            continue
+        if at in records.started:
+            job.stage = RUNNING
+            job.pid, job.pid_start = records.started[at]
+        elif at not in records.intended:
+            job.stage = WAITING
+    if records.inherited is None:
+        return
+    claimed = {job.pid for job in jobs if job.stage == RUNNING}
+    for job in jobs:
+        if job.stage == STARTING:
+            mark = records.intended[job.id, job.index]
+            children = [
+                child
+                for child in records.inherited
+                if child[0] not in claimed and child[1] >= mark and child[2] in ("-", job.key)
+            ]
+            certain = [child for child in children if child[2] == job.key]
+            if not children:
+                job.stage = WAITING
+            elif certain or len(children) == 1:
+                job.stage = RUNNING
+                job.pid, job.pid_start, _ = min(certain or children, key=lambda child: child[1])
 
 
 def judge(
@@ -43,9 +89,19 @@ def judge(
 
 
 def recover(
-    core: Core, jobs: list[Job], now: float, same_machine: bool, same_supervisor: bool
+    core: Core,
+    jobs: list[Job],
+    now: float,
+    records: Records,
+    same_machine: bool,
+    same_supervisor: bool,
 ) -> list[tuple[Job, Process | None]]:
-    """Give ``jobs`` back to ``core``; return those to watch, with their process if it is there."""
+    """Give ``jobs`` back to ``core``; return those to watch, with their process if it is there.
+
+    ``records`` is the journal, which tells of keepers of the same supervisor only.
+    """
+    if same_supervisor:
+        settle_starts(jobs, records)
     watch: list[tuple[Job, Process | None]] = []
     snapshot = None
     for job in jobs:
@@ -63,6 +119,8 @@ def recover(
             process = min(leaders, key=lambda p: p.start, default=None)
         verdict, message = judge(job, same_machine, same_supervisor, process)
         elapsed = time.time() - job.active if job.active is not None else 0.0
+        if verdict in (ADOPT, AWAIT) and job.started is None:
+            job.started = time.time()
         if verdict == ADOPT and process is not None:
             job.stage = RUNNING
             job.pid = process.pid
@@ -76,4 +134,6 @@ def recover(
             core.lost(now, job, message)
         elif verdict == AWAIT:
             core.await_verdict(now, job)
+        elif verdict == QUEUE and job.canceled:
+            core.cancel(now, job)
     return watch

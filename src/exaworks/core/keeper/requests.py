@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .daemon import Daemon
 
 MAX_LIST = 10_000
+MAX_LIST_BYTES = 8 * 1024 * 1024
+"""Bytes that the reply to one list request may have, about; a single job may exceed it."""
+
 _MAX_ENVIRONMENTS = 64
 
 
@@ -81,6 +84,10 @@ class Requests:
             if context is not None:
                 found = self._keep(name, Environment(context))
         return found
+
+    def cached(self) -> list[str]:
+        """Return the contexts that new jobs may name though no recorded job does."""
+        return list(self._environments)
 
     def _keep(self, name: str, environment: Environment) -> Environment:
         if len(self._environments) >= _MAX_ENVIRONMENTS:
@@ -148,7 +155,7 @@ class Requests:
         daemon = self._daemon
         ids = _ids(request)
         daemon.settle()
-        found = daemon.store.snapshots(ids)
+        found = daemon.store.snapshots(ids, bool(request.get("meta", True)))
         for number in ids:
             if number in daemon.core.jobs:
                 daemon.watchers.add(number, connection)
@@ -160,21 +167,21 @@ class Requests:
         return {}
 
     def _list(self, connection: Connection, request: Any) -> dict[str, Any]:
-        daemon = self._daemon
-        daemon.settle()
+        store = self._daemon.store
+        self._daemon.settle()
+        meta = bool(request.get("meta", True))
+        size = min(int(request.get("bytes") or MAX_LIST_BYTES), MAX_LIST_BYTES)
         if request.get("keys") is not None:
-            numbers = list(daemon.store.ids([str(key) for key in request["keys"]]).values())
+            numbers = list(store.ids([str(key) for key in request["keys"]]).values())
         elif request.get("ids") is not None:
             numbers = _ids(request)
         else:
             limit = min(int(request.get("limit") or MAX_LIST), MAX_LIST)
             before = request.get("before")
-            return {
-                "snapshots": daemon.store.newest(
-                    bool(request.get("live")), None if before is None else int(before), limit
-                )
-            }
-        return {"snapshots": list(daemon.store.snapshots(numbers).values())}
+            before = None if before is None else int(before)
+            return {"snapshots": store.newest(bool(request.get("live")), before, limit, meta, size)}
+        snapshots, rest = store.page(numbers, meta, size)
+        return {"snapshots": snapshots, "rest": rest}
 
     def _cancel(self, connection: Connection, request: Any) -> dict[str, Any]:
         daemon = self._daemon

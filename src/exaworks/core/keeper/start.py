@@ -42,8 +42,15 @@ def connect(home: Path | None = None, timeout: float = 10.0) -> socket.socket:
     clients.
 
     Raises:
-        KeeperError: its folder cannot be made, or it does not answer in time.
+        KeeperError: its folder cannot be made or used, or it does not answer in time.
     """
+    try:
+        return _connect(home, timeout)
+    except OSError as error:
+        raise KeeperError(f"cannot reach the keeper of local jobs: {error}") from error
+
+
+def _connect(home: Path | None, timeout: float) -> socket.socket:
     folder = scope.scope_folder(None if home is None else os.fspath(home), os.environ)
     deadline = time.monotonic() + timeout
     pause = 0.002

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -12,7 +13,7 @@ from .log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
 SCHEMA = 1
@@ -123,12 +124,30 @@ class Store:
         """Close the database, which also folds the write-ahead log into it."""
         self._db.close()
 
-    def sweep(self, now: float) -> None:
-        """Forget jobs that ended :data:`KEEP_DAYS` ago and environments that no job needs."""
-        self._db.execute(
-            "DELETE FROM jobs WHERE stage = ? AND ended < ?", (ENDED, now - KEEP_DAYS * 86400.0)
-        )
-        self._db.execute("DELETE FROM envs WHERE id NOT IN (SELECT env FROM jobs WHERE stage < 3)")
+    def sweep(self, now: float, envs: Iterable[str] = ()) -> None:
+        """Forget jobs that ended :data:`KEEP_DAYS` ago and environments that no job needs.
+
+        To be called with nothing pending; ``envs`` are kept.
+
+        Raises:
+            StoreUnavailable: not possible now.
+        """
+        limit = now - KEEP_DAYS * 86400.0
+        kept = list(envs)
+        try:
+            # The first job that is too young ends the search: ids follow the time of submission.
+            self._db.execute(
+                "DELETE FROM jobs WHERE stage = ? AND ended < ? AND id < ifnull("
+                "(SELECT id FROM jobs WHERE submitted >= ? ORDER BY id LIMIT 1), ?)",
+                (ENDED, limit, limit, 1 << 62),
+            )
+            self._db.execute(
+                "DELETE FROM envs WHERE id NOT IN (SELECT env FROM jobs WHERE stage < 3) "
+                f"AND id NOT IN ({', '.join('?' * len(kept))})",
+                kept,
+            )
+        except sqlite3.OperationalError as error:
+            raise StoreUnavailable(str(error)) from error
 
     def add(self, job: Job) -> None:
         """Give ``job`` the next id and write it with the next commit."""
@@ -232,25 +251,39 @@ class Store:
             found.update(self._db.execute(f"SELECT key, id FROM jobs WHERE key IN ({marks})", part))
         return found
 
-    def snapshots(self, ids: list[int]) -> dict[int, dict[str, Any]]:
-        """Return what is known of those of ``ids`` that are known."""
-        found: dict[int, dict[str, Any]] = {}
+    def snapshots(self, ids: list[int], meta: bool = True) -> dict[int, dict[str, Any]]:
+        """Return what is known of those of ``ids`` that are known, with or without their meta."""
+        return {row[0]: _snapshot(row) for row in self._rows(ids, meta)}
+
+    def page(self, ids: list[int], meta: bool, size: int) -> tuple[list[dict[str, Any]], list[int]]:
+        """Return snapshots of about ``size`` bytes, at least one, and the ids to ask for next."""
+        rows = self._rows(ids, meta)
+        found = _fitting(rows, size)
+        if next(rows, None) is None:
+            return found, []
+        seen = {snapshot["id"] for snapshot in found}
+        return found, [number for number in ids if number not in seen]
+
+    def _rows(self, ids: list[int], meta: bool) -> Iterator[tuple[Any, ...]]:
         for part in _parts(ids):
             marks = ",".join("?" * len(part))
-            for row in self._db.execute(
-                f"SELECT {_names(_SHOWN)} FROM jobs WHERE id IN ({marks})", part
-            ):
-                found[row[0]] = _snapshot(row)
-        return found
+            yield from self._db.execute(
+                f"SELECT {_shown(meta)} FROM jobs WHERE id IN ({marks})", part
+            )
 
-    def newest(self, live: bool, before: int | None, limit: int) -> list[dict[str, Any]]:
-        """Return up to ``limit`` jobs, newest first, of ids below ``before``."""
+    def newest(
+        self, live: bool, before: int | None, limit: int, meta: bool, size: int
+    ) -> list[dict[str, Any]]:
+        """Return jobs, newest first, of ids below ``before``.
+
+        At least one if there is one; else up to ``limit``, and of about ``size`` bytes.
+        """
         where = "stage < 3 AND id < ?" if live else "id < ?"
         rows = self._db.execute(
-            f"SELECT {_names(_SHOWN)} FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?",
+            f"SELECT {_shown(meta)} FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?",
             (before if before is not None else 1 << 62, limit),
         )
-        return [_snapshot(row) for row in rows]
+        return _fitting(rows, size)
 
     def fact(self, name: str) -> str | None:
         """Return a remembered fact about the keeper itself."""
@@ -264,6 +297,22 @@ class Store:
 
 def _parts(items: list[Any]) -> list[list[Any]]:
     return [items[at : at + 500] for at in range(0, len(items), 500)]
+
+
+def _shown(meta: bool) -> str:
+    return _names(_SHOWN) if meta else f"{_names(_SHOWN[:-1])}, NULL"
+
+
+def _fitting(rows: Iterator[tuple[Any, ...]], size: int) -> list[dict[str, Any]]:
+    """Take rows of about ``size`` bytes from ``rows``, at least one."""
+    found = []
+    for row in rows:
+        snapshot = _snapshot(row)
+        found.append(snapshot)
+        size -= 500 + len(row[-1] or "") + len(snapshot["message"] or "")
+        if size <= 0:
+            break
+    return found
 
 
 def _snapshot(row: tuple[Any, ...]) -> dict[str, Any]:
@@ -294,7 +343,8 @@ def open_store(path: str, dirty: dict[int, Job]) -> tuple[Store, list[Job]]:
         now = time.time()
         try:
             store = Store(path, dirty)
-            store.sweep(now)
+            with contextlib.suppress(StoreUnavailable):
+                store.sweep(now)
             return store, store.live()
         except sqlite3.OperationalError:
             raise

@@ -3,20 +3,24 @@
 Linux gives the processes whose parent died to the nearest "subreaper", which is this process. So
 when the keeper is killed, its running jobs become children of the supervisor, and their exit
 statuses are not lost: the supervisor hands the status of every orphan to the keeper through a pipe
-that outlives the keeper.
+that outlives the keeper, and remembers it for the next one if this keeper is killed, too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import sys
 import time
+from collections import deque
 
 from . import daemon
+from .journal import Journal
 from .log import log, log_exception
-from .processes import LINUX, inspect
+from .orphans import Supervision
+from .processes import LINUX, inspect, marker, name_process, ticks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +32,9 @@ QUICK = 10.0
 """A keeper that lives shorter than this many seconds is started again only after a pause."""
 MAX_PAUSE = 30.0
 MAX_QUICK_CRASHES = 10
+_REMEMBERED = 8192
+"""Lines kept for the next keeper: more than the pipe holds and a keeper reads before it commits."""
+_MAX_YOUNG = 200
 
 
 def main(arguments: list[str]) -> None:
@@ -39,7 +46,7 @@ def main(arguments: list[str]) -> None:
     folder, lock, idle = arguments
     os.umask(0o077)
     os.set_inheritable(int(lock), False)
-    daemon.name_process("exaworks-superv")
+    name_process("exaworks-superv")
     Supervisor(folder, float(idle)).run()
 
 
@@ -50,7 +57,10 @@ class Supervisor:
         self._folder = folder
         self._idle = idle
         self._reader, self._writer = os.pipe()
-        self._journal = os.pipe()
+        self._journal = Journal()
+        self._reported: deque[bytes] = deque(maxlen=_REMEMBERED)
+        self._subreaper_since = 0
+        os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         self._keeper = 0
         self._began = 0.0
@@ -59,7 +69,8 @@ class Supervisor:
     def run(self) -> None:
         """Do it; returns when the keeper has ended by itself or cannot be kept running."""
         self._start()
-        become_subreaper()
+        if become_subreaper():
+            self._subreaper_since = ticks()
         signal.signal(signal.SIGTERM, self._stop)
         while self._keeper and not LINUX:
             self._keeper_ended(os.waitpid(self._keeper, 0)[1])
@@ -85,9 +96,8 @@ class Supervisor:
             try:
                 os.close(self._writer)
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                code = daemon.main(
-                    self._folder, self._reader, self._journal, self._idle, supervisor
-                )
+                supervision = Supervision(supervisor, self._reader, self._reported, self._journal)
+                code = daemon.main(self._folder, self._idle, supervision)
             except BaseException:
                 log_exception()
             finally:
@@ -106,6 +116,7 @@ class Supervisor:
         if code in (daemon.DONE, daemon.CANNOT_START):
             self._keeper = 0
             return
+        self._note_inherited()
         quick = time.monotonic() - self._began < QUICK
         self._crashes = self._crashes + 1 if quick else 0
         if self._crashes >= MAX_QUICK_CRASHES:
@@ -115,9 +126,25 @@ class Supervisor:
         log(f"the keeper ended unexpectedly ({code}); starting it again")
         if self._crashes > 1:
             time.sleep(min(MAX_PAUSE, 0.1 * 2**self._crashes))
+        # All of it is remembered, and half a line would be of no use to the next keeper.
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._reader, 1 << 20)
         self._start()
 
+    def _note_inherited(self) -> None:
+        """Note our youngest children, if the dead keeper did not say whether it started a job.
+
+        None of its children has been reaped since it died: that is served first.
+        """
+        records = self._journal.read()
+        begun = min(records.uncertain.values(), default=0)
+        if records.inherited is None and 0 < self._subreaper_since < begun:
+            children = young_children(begun)
+            if len(children) <= _MAX_YOUNG:
+                self._journal.inherited(children)
+
     def _forward(self, line: bytes) -> None:
+        self._reported.append(line)
         while True:
             try:
                 os.write(self._writer, line)
@@ -132,13 +159,26 @@ class Supervisor:
             os.kill(self._keeper, number)
 
 
-def become_subreaper() -> None:
+def young_children(born: int) -> list[tuple[int, int, str]]:
+    """Return our children born at ``born`` ticks or later: pid, start, job key ("-": not known)."""
+    me = os.getpid()
+    found = []
+    for name in os.listdir("/proc"):
+        process = inspect(int(name)) if name.isdigit() else None
+        if process is not None and process.parent == me and process.start >= born:
+            key = None if process.dead else marker(process.pid)
+            found.append((process.pid, process.start, key or "-"))
+    return found
+
+
+def become_subreaper() -> bool:
     """Let orphaned descendants become our children (Linux; elsewhere they go to init)."""
     if not sys.platform.startswith("linux"):
-        return
+        return False
     try:
         import ctypes
 
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
     except (ImportError, OSError, AttributeError) as error:
         log(f"cannot inherit orphans: {error}; if the keeper is killed, exit statuses are lost")
+        return False

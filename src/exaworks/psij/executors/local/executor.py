@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
+import pwd
 import socket
 import time as clock
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from exaworks.core import config as settings
-from exaworks.psij.exceptions import InvalidStateException, PSIJException, SubmitException
+from exaworks.core.keeper.protocol import MAX_FRAME
+from exaworks.psij.exceptions import (
+    InvalidJobException,
+    InvalidStateException,
+    PSIJException,
+    SubmitException,
+)
 from exaworks.psij.executors.local import request as words
 from exaworks.psij.executors.local.config import LocalExecutorConfig
-from exaworks.psij.executors.local.link import LOST, KeeperLink, Reply, snapshot_time
+from exaworks.psij.executors.local.link import LOST, KeeperLink, snapshot_time
+from exaworks.psij.executors.local.pending import Refused, Reply
 from exaworks.psij.executors.managed import ManagedExecutor, list_of
 from exaworks.psij.job import Job
 from exaworks.psij.job_executor import Rendered
@@ -28,7 +35,14 @@ from exaworks.psij.validate import check_spec, directory
 
 __all__ = ["LocalJobExecutor"]
 
-_AT_ONCE = 1000  # jobs in one request to the keeper
+_AT_ONCE = 1000
+"""Jobs in one request to the keeper."""
+
+_BYTES_AT_ONCE = 4 * 1024 * 1024
+"""Length beyond which a request takes no more jobs."""
+
+_MAX_DIGITS = 18
+"""Digits that an id of the keeper has at most (it is a signed number of 64 bits)."""
 
 
 class LocalJobExecutor(ManagedExecutor):
@@ -54,51 +68,88 @@ class LocalJobExecutor(ManagedExecutor):
         self._limit = own.max_running_jobs
         self._grace = own.cancel_grace
         self._timeout = own.start_timeout
-        self._home = settings.home()
+        self._home = str(settings.home())
         self._pool = os.urandom(8).hex() if self._limit is not None else None
-        self._surroundings = words.Surroundings()
 
     @property
     def _link(self) -> KeeperLink:
-        return KeeperLink.get(self._home, self._timeout)
+        return KeeperLink.get(self._home)
+
+    def _ask(
+        self,
+        message: dict[str, Any] | str,
+        contexts: Sequence[words.Context] = (),
+        then: Callable[[Reply], None] | None = None,
+    ) -> Reply:
+        return self._link.request(message, self._timeout, contexts, then)
 
     def _submit_jobs(self, jobs: Sequence[Job]) -> Mapping[Job, PSIJException]:
         failed: dict[Job, PSIJException] = {}
-        for start in range(0, len(jobs), _AT_ONCE):
-            part = jobs[start : start + _AT_ONCE]
+        surroundings = words.Surroundings()
+        part: list_of[_Encoded] = []
+        size = 0
+        for job in jobs:
             try:
-                self._submit_part(part)
+                encoded = self._encode(job, surroundings)
             except PSIJException as problem:
-                failed.update((job, problem) for job in part if job.native_id is None)
+                failed[job] = problem
+                continue
+            if part and (len(part) == _AT_ONCE or size + len(encoded.text) > _BYTES_AT_ONCE):
+                failed.update(self._submit_part(part))
+                part, size = [], 0
+            part.append(encoded)
+            size += len(encoded.text)
+        if part:
+            failed.update(self._submit_part(part))
         return failed
 
-    def _submit_part(self, jobs: Sequence[Job]) -> None:
-        contexts: dict[str, words.Context] = {}
-        requests = []
-        for job in jobs:
-            assert job.spec is not None
-            context = self._surroundings.context(job.spec.inherit_environment)
-            contexts[context.id] = context
-            requests.append(self._request(job, context))
+    def _encode(self, job: Job, surroundings: words.Surroundings) -> _Encoded:
+        assert job.spec is not None
+        try:
+            context = surroundings.context(job.spec.inherit_environment)
+            launcher = self._get_launcher(job.spec.launcher)
+            request = words.job_request(job, launcher, context, self.config)
+            request["grace"] = self._grace
+            if self._pool is not None:
+                request["pool"], request["limit"] = self._pool, self._limit
+            text = words.json_text(request)
+        except PSIJException:
+            raise
+        except OSError as problem:
+            raise SubmitException(f"{job} cannot be submitted: {problem}", problem) from problem
+        except Exception as problem:  # of whatever kind: it is the matter of this job alone
+            raise InvalidJobException(
+                f"{job} cannot be submitted: {type(problem).__name__}: {problem}", problem
+            ) from problem
+        if len(text) > MAX_FRAME - 1000:
+            raise InvalidJobException(
+                f"{job} cannot be submitted: its description of {len(text)} bytes is too long"
+            )
+        return _Encoded(job, context, text)
 
+    def _submit_part(self, part: Sequence[_Encoded]) -> Mapping[Job, PSIJException]:
         def accepted(reply: Reply) -> None:
             now = clock.time()
-            for job, number in zip(jobs, reply["ids"], strict=True):
+            for (job, _, _), number in zip(part, reply["ids"], strict=True):
                 self._accepted(job, str(number), now)
                 self._follow(job, number)
             known = {snapshot["id"]: snapshot for snapshot in reply["known"]}
-            self._link.catch_up(known, known.values())
+            if known:
+                self._link.catch_up(known, known.values())
 
-        self._link.request({"op": "submit", "jobs": requests}, contexts.values(), accepted)
-
-    def _request(self, job: Job, context: words.Context) -> dict[str, Any]:
-        assert job.spec is not None
-        launcher = self._get_launcher(job.spec.launcher)
-        request = words.job_request(job, launcher, context, self.config)
-        request["grace"] = self._grace
-        if self._pool is not None:
-            request["pool"], request["limit"] = self._pool, self._limit
-        return request
+        contexts = {encoded.context.id: encoded.context for encoded in part}
+        texts = ",".join([encoded.text for encoded in part])
+        try:
+            self._ask(f'{{"op":"submit","jobs":[{texts}]}}', tuple(contexts.values()), accepted)
+        except PSIJException as problem:
+            if not isinstance(problem, Refused) or problem.code != "invalid":
+                return {job: problem for job, _, _ in part if job.native_id is None}
+            if len(part) == 1:
+                return {part[0].job: InvalidJobException(problem.message, problem)}
+            # It takes all or none; the halves show which ones it does not take.
+            half = len(part) // 2
+            return {**self._submit_part(part[:half]), **self._submit_part(part[half:])}
+        return {}
 
     def _follow(self, job: Job, number: int) -> None:
         def changed(state: str, time: float, detail: dict[str, Any]) -> bool:
@@ -114,14 +165,15 @@ class LocalJobExecutor(ManagedExecutor):
     def _attach_jobs(self, jobs: Sequence[tuple[Job, str]]) -> None:
         known: list[tuple[Job, int]] = []
         for job, native_id in jobs:
-            if native_id.isascii() and native_id.isdigit():
-                known.append((job, int(native_id)))
+            number = _number(native_id)
+            if number is not None:
+                known.append((job, number))
             else:
-                message = f"{native_id!r} is no id of a local job; they are numbers"
-                self._set_job_status(job, _lost(message))
-        if not known:
-            return
+                self._set_job_status(job, _lost(_no_number(native_id)))
+        for start in range(0, len(known), _AT_ONCE):
+            self._attach_part(known[start : start + _AT_ONCE])
 
+    def _attach_part(self, known: Sequence[tuple[Job, int]]) -> None:
         def found(reply: Reply) -> None:
             for (job, number), snapshot in zip(known, reply["snapshots"], strict=True):
                 if snapshot is None:
@@ -133,14 +185,15 @@ class LocalJobExecutor(ManagedExecutor):
                 if not state.final:
                     self._follow(job, number)
 
-        self._link.request({"op": "watch", "ids": [number for _, number in known]}, then=found)
+        numbers = [number for _, number in known]
+        self._ask({"op": "watch", "ids": numbers, "meta": False}, then=found)
 
     def _cancel_jobs(self, jobs: Sequence[Job]) -> None:
-        self._link.request({"op": "cancel", "ids": _numbers(jobs), "grace": self._grace})
+        self._ask({"op": "cancel", "ids": _numbers(jobs), "grace": self._grace})
 
     def list(self) -> list_of[str]:
         """The ids of all jobs of this user on this machine that have not ended."""
-        return [str(s["id"]) for s in self._snapshots({"live": True})]
+        return [str(s["id"]) for s in self._snapshots({"live": True}, meta=False)]
 
     def hold(self, job: Job) -> None:
         """Keep a queued job from starting until it is released.
@@ -159,14 +212,14 @@ class LocalJobExecutor(ManagedExecutor):
         self._each("release", job)
 
     def _each(self, operation: str, job: Job) -> None:
-        reply = self._link.request({"op": operation, "ids": _numbers([job])})
+        reply = self._ask({"op": operation, "ids": _numbers([job])})
         problem = reply["results"][0]
         if problem is not None:
             raise InvalidStateException(f"cannot {operation} job {job.native_id}: {problem}")
 
     def find(self, job_ids: Iterable[str]) -> dict[str, str]:
         """See :meth:`JobExecutor.find`."""
-        return {s["key"]: str(s["id"]) for s in self._snapshots({"keys": list(job_ids)})}
+        return {s["key"]: str(s["id"]) for s in self._snapshots({"keys": list(job_ids)}, False)}
 
     def info(self, jobs: Sequence[Job] | None = None, owner: str | None = None) -> list_of[Job]:
         """See :meth:`JobExecutor.info`; without ``jobs``, those that have not ended."""
@@ -178,14 +231,20 @@ class LocalJobExecutor(ManagedExecutor):
             snapshots = self._snapshots({"live": True})
         return [self._informed(snapshot) for snapshot in snapshots]
 
-    def _snapshots(self, query: dict[str, Any]) -> list_of[dict[str, Any]]:
+    def _snapshots(self, query: dict[str, Any], meta: bool = True) -> list_of[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         while True:
-            part = self._link.request({"op": "list", **query})["snapshots"]
+            reply = self._ask({"op": "list", "meta": meta, **query})
+            part = reply["snapshots"]
             found += part
-            if not part or "ids" in query or "keys" in query:
+            if "live" in query:
+                if not part:
+                    return found
+                query = {**query, "before": part[-1]["id"]}
+            elif reply["rest"]:
+                query = {"ids": reply["rest"]}
+            else:
                 return found
-            query = {**query, "before": part[-1]["id"]}
 
     def _informed(self, snapshot: dict[str, Any]) -> Job:
         job = Job(spec_from_dict(snapshot["meta"]) if snapshot.get("meta") else None)
@@ -212,27 +271,46 @@ class LocalJobExecutor(ManagedExecutor):
         """The command that would be started, with its script if it needs one."""
         spec = check_spec(job.spec)
         launcher = self._get_launcher(spec.launcher)
-        context = self._surroundings.context(spec.inherit_environment)
+        context = words.Surroundings().context(spec.inherit_environment)
         variables = {**context.variables, **words.environment(spec, context.variables)}
         cwd = str(directory(spec) or os.getcwd())
-        steps = words.phases(job, launcher, cwd, variables)
-        if len(steps) == 1 and steps[0]["stdio"]:
-            return Rendered(steps[0]["argv"])
-        scripts = [f"# {step['state']}\n{step['argv'][-1]}" for step in steps]
-        return Rendered(["/bin/sh", "-c"], "\n".join(scripts))
+        return Rendered(*words.shown(words.phases(job, launcher, cwd, variables)))
+
+
+class _Encoded(NamedTuple):
+    """A job as text for the keeper."""
+
+    job: Job
+    context: words.Context
+    text: str
 
 
 def _user() -> str:
-    return getpass.getuser()
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # as in a container
+        return str(os.getuid())
+
+
+def _number(native_id: str) -> int | None:
+    """The keeper's number of a job; None if ``native_id`` is none that it can have given."""
+    if native_id.isascii() and native_id.isdigit() and len(native_id) <= _MAX_DIGITS:
+        return int(native_id)
+    return None
+
+
+def _no_number(native_id: str | None) -> str:
+    short = native_id if native_id is None or len(native_id) <= 50 else f"{native_id[:50]}..."
+    return f"{short!r} is no id of a local job; they are numbers of up to {_MAX_DIGITS} digits"
 
 
 def _numbers(jobs: Sequence[Job]) -> list[int]:
     numbers = []
     for job in jobs:
-        native_id = job.native_id
-        if native_id is None or not (native_id.isascii() and native_id.isdigit()):
-            raise SubmitException(f"{native_id!r} is no id of a local job; they are numbers")
-        numbers.append(int(native_id))
+        number = None if job.native_id is None else _number(job.native_id)
+        if number is None:
+            raise SubmitException(_no_number(job.native_id))
+        numbers.append(number)
     return numbers
 
 

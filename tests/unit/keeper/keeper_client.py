@@ -1,4 +1,4 @@
-"""A small blocking client of the keeper, for tests and simple tools."""
+"""A small blocking client of the keeper."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .protocol import FINAL, Decoder, KeeperError, encode, env_id, wire
-from .start import connect
+from exaworks.core.keeper.protocol import FINAL, Decoder, KeeperError, encode, env_id, wire
+from exaworks.core.keeper.start import connect
 
 
 class Client:
@@ -51,7 +51,10 @@ class Client:
     def request(self, op: str, **fields: Any) -> dict[str, Any]:
         """Send a request and return its reply."""
         self._n += 1
-        self._socket.sendall(encode({"op": op, "n": self._n, **fields}))
+        try:
+            self._socket.sendall(encode({"op": op, "n": self._n, **fields}))
+        except ConnectionError as error:
+            raise KeeperError(f"the keeper is gone: {error}") from error
         deadline = time.monotonic() + self._timeout
         while self._n not in self._replies:
             if not self._receive(deadline):
