@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 EXECUTOR ?=
 BIN = $(VENV)/bin
-# tests that start and break schedulers must not run beside others; the rest may
+# how many tests run at the same time
 WORKERS ?= 4
 
 .PHONY: help demo test lint types unit integration clients bench clean
@@ -45,7 +45,7 @@ unit: $(VENV)/.developed
 
 integration: $(VENV)/.developed
 	$(BIN)/pytest -n $(WORKERS) tests/integration/local tests/integration/cli tests/docs
-	$(BIN)/pytest tests/integration/slurm
+	$(BIN)/pytest -n 2 --dist loadfile tests/integration/slurm
 
 # psij-python comes with the clients, from PyPI; the drop-in then takes its place
 $(VENV)-clients/.installed: pyproject.toml compat/psij/pyproject.toml

@@ -18,7 +18,7 @@ from exaworks.psij.job_executor_config import JobExecutorConfig
 from exaworks.psij.job_launcher import Launcher, PrefixLauncher
 from exaworks.psij.job_spec import JobSpec
 from exaworks.psij.serialize import spec_to_dict
-from exaworks.psij.validate import command, directory, resources
+from exaworks.psij.validate import command, directory, expand_home, resources
 
 __all__ = [
     "Context",
@@ -223,7 +223,7 @@ def job_request(
     for stream in ("stdin", "stdout", "stderr"):
         path: Path | None = getattr(spec, f"{stream}_path")
         if path is not None and not launcher.wraps_everything:
-            request[stream] = wire(str(path.expanduser()))
+            request[stream] = wire(str(expand_home(path)))
     attributes = spec.attributes
     if attributes.duration_given and attributes.duration is not None:
         request["duration"] = attributes.duration.total_seconds()
