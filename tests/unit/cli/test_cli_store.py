@@ -237,7 +237,7 @@ def test_a_store_that_is_locked_for_long(store: Store, monkeypatch: pytest.Monke
 
 
 def test_streams_are_seen_from_the_jobs_directory(store: Store) -> None:
-    spec = JobSpec("x", directory="/work", stdout_path="out", stderr_path="/abs/err")
+    spec = JobSpec("x", directory="/data", stdout_path="out", stderr_path="/abs/err")
     one = Job(spec)
     (record,) = add(store, one)
     assert (record.stream("stdout"), record.stream("stderr")) == (
