@@ -86,9 +86,12 @@ def sbatch_loop(count: int) -> dict[str, Any]:
         ).stdout  # fmt: skip
         ids.append(out.strip())
     submitted = time.time()
-    while subprocess.run(
-        ["squeue", "-h", "--me", "-o", "%i"], capture_output=True, text=True, check=True
-    ).stdout.strip():
+    mine = set(ids)
+    while mine & set(
+        subprocess.run(
+            ["squeue", "-h", "--me", "-o", "%i"], capture_output=True, text=True, check=True
+        ).stdout.split()
+    ):
         time.sleep(0.2)
     return {"submitted/s": count / (submitted - begin), "last completion s": time.time() - begin}
 
