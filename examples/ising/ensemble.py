@@ -13,7 +13,6 @@ import json
 import math
 import os
 import shutil
-import subprocess
 import sys
 import time
 from datetime import timedelta
@@ -59,11 +58,7 @@ def exact_magnetization(temperature: float) -> float:
 
 def fitting_executor() -> str:
     """Slurm if it is there and answers, else this machine."""
-    if shutil.which("sbatch") and shutil.which("sinfo"):
-        answer = subprocess.run(["sinfo", "-h"], capture_output=True, timeout=30, check=False)
-        if answer.returncode == 0 and answer.stdout:
-            return "slurm"
-    return "local"
+    return "local" if JobExecutor.get_instance("slurm").unusable() else "slurm"
 
 
 def make_jobs(members: int, output: Path) -> list[Job]:
@@ -184,6 +179,9 @@ def main() -> int:
     console = Console()
     name = options.executor or fitting_executor()
     executor = JobExecutor.get_instance(name, config=make_config(name))
+    if problem := executor.unusable():
+        console.print(f"[red]The executor {name} cannot be used here: {problem}")
+        return 2
     jobs = make_jobs(max(2, options.members), output)
     console.print(f"{len(jobs)} jobs on the executor [bold]{name}[/bold], output in {output}")
     begin = time.monotonic()
