@@ -28,7 +28,9 @@ class JobExecutorConfig(metaclass=_Defaults):
     Attributes:
         launcher_log_file: a file for messages of launchers that write some.
         work_directory: the folder for scripts and records of jobs. On a cluster it must be on a
-            file system that the login and compute nodes share.
+            file system that the login and compute nodes share; if they are reached over SSH it is
+            a folder there.
+        work_directory_given: whether it is not the default.
         announce_all_states: whether every job passes through ``STAGE_IN``, ``STAGE_OUT`` and
             ``CLEANUP``, also when it has nothing to move.
 
@@ -52,6 +54,7 @@ class JobExecutorConfig(metaclass=_Defaults):
         """
         self.launcher_log_file = Path(launcher_log_file) if launcher_log_file else None
         self.work_directory = Path(work_directory) if work_directory else config.home() / "work"
+        self.work_directory_given = bool(work_directory)
         self.announce_all_states = (
             config.flag("EXAWORKS_PSIJ_ALL_STATES")
             if announce_all_states is None
@@ -59,5 +62,6 @@ class JobExecutorConfig(metaclass=_Defaults):
         )
 
     def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={value!r}" for name, value in sorted(vars(self).items()))
+        shown = sorted(set(vars(self)) - {"work_directory_given"})
+        settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
         return f"{type(self).__name__}({settings})"

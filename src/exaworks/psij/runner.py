@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 __all__ = ["Command", "CommandResult", "FileEntry", "LocalRunner", "Runner"]
@@ -23,6 +25,9 @@ class Command:
         environment: variables to set.
         unset: names of variables that it must not inherit; ``NAME*`` means all that begin so.
         scope: what the answer is about, for the one who reads it (such as a cluster's name).
+        once: where this is not empty, the command must have its effect once, even if the answer
+            gets lost on the way and the command is sent again. It is the beginning of paths where
+            a runner on another machine may keep what it needs for that.
     """
 
     argv: tuple[str, ...]
@@ -31,6 +36,7 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict)
     unset: tuple[str, ...] = ()
     scope: str = ""
+    once: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class CommandResult:
         stdout: what it printed; bytes that are not UTF-8 as surrogate escapes.
         stderr: likewise.
         missing: whether there is no such program.
+        unreachable: why the machine that should have run it could not be reached, or was lost
+            before the answer came; empty if it could.
     """
 
     command: Command
@@ -51,6 +59,7 @@ class CommandResult:
     stdout: str = ""
     stderr: str = ""
     missing: bool = False
+    unreachable: str = ""
 
     @property
     def ok(self) -> bool:
@@ -58,19 +67,21 @@ class CommandResult:
         return self.returncode == 0
 
     @property
-    def timed_out(self) -> bool:
-        """Whether it was killed because it took too long."""
+    def unanswered(self) -> bool:
+        """Whether it is not known how it ended: it took too long, or the connection was lost."""
         return self.returncode is None and not self.missing
 
     def complaint(self) -> str:
         """One line that says what went wrong, in the command's own words where it has any."""
         name = self.command.argv[0]
+        if self.unreachable:
+            return self.unreachable
         if self.missing:
             return f"{name}: there is no such command in PATH"
         said = " ".join((self.stderr.strip() or self.stdout.strip()).split())
         if len(said) > 600:
             said = f"{said[:300]} ... {said[-300:]}"
-        if self.timed_out:
+        if self.unanswered:
             return f"{name} did not end in time" + (f": {said}" if said else "")
         return said or f"{name} ended with exit code {self.returncode}"
 
@@ -91,34 +102,59 @@ class FileEntry:
 
 
 class Runner(Protocol):
-    """Runs commands and handles small files. All methods block and may be called in any thread."""
+    """Runs commands and handles files. All methods block and may be called in any thread.
+
+    Those that handle files raise :class:`OSError` if their machine cannot be reached.
+    """
+
+    @property
+    def host(self) -> str | None:
+        """The machine, for people; ``None`` if it is this one."""
+        ...
+
+    @property
+    def pause(self) -> float:
+        """How many seconds should pass between two looks into a folder."""
+        ...
+
+    def home(self) -> str:
+        """The user's home directory there."""
+        ...
 
     def run(self, command: Command) -> CommandResult:
         """Run a command to its end. Never raises: failures are in the result."""
         ...
 
-    def write(self, path: str, data: bytes) -> None:
-        """Write a file and make its folder if need be; raises :class:`OSError`."""
+    def write(self, path: str, data: bytes, executable: bool = False) -> None:
+        """Write a file and make its folder if need be."""
         ...
 
-    def read(self, path: str, last: int | None = None) -> FileEntry | None:
-        """Read a file, or its last bytes; ``None`` if there is none."""
+    def read_many(self, paths: Sequence[str], last: int | None = None) -> dict[str, FileEntry]:
+        """Read files, or the last bytes of each. Those that cannot be read are left out."""
         ...
 
     def read_folder(self, path: str) -> list[FileEntry]:
         """Read all files of a folder; none if there is no such folder."""
         ...
 
-    def remove(self, paths: list[str]) -> None:
+    def remove(self, paths: Sequence[str]) -> None:
         """Remove files. Those that do not exist or cannot be removed are left."""
+        ...
+
+    def make_folders(self, paths: Sequence[str]) -> None:
+        """Make folders that do not exist yet, with their parents."""
+        ...
+
+    def remove_folder(self, path: str) -> None:
+        """Remove a folder and the files in it, if it holds nothing else."""
         ...
 
     def folders(self, path: str) -> list[str]:
         """The names of the folders in a folder."""
         ...
 
-    def sweep(self, path: str, older_than: float) -> None:
-        """Remove files below a folder that were last changed before ``older_than`` (epoch)."""
+    def sweep(self, path: str, age: float) -> None:
+        """Remove files below a folder that were last changed more than ``age`` seconds ago."""
         ...
 
 
@@ -132,6 +168,20 @@ class LocalRunner:
             timeout: seconds that a command may take if it does not say itself.
         """
         self.timeout = timeout
+
+    @property
+    def host(self) -> None:
+        """See :attr:`Runner.host`."""
+        return
+
+    @property
+    def pause(self) -> float:
+        """See :attr:`Runner.pause`."""
+        return 0.2
+
+    def home(self) -> str:
+        """See :meth:`Runner.home`."""
+        return str(Path.home())
 
     def run(self, command: Command) -> CommandResult:
         """See :meth:`Runner.run`.
@@ -170,7 +220,7 @@ class LocalRunner:
             code = None
         return CommandResult(command, code, os.fsdecode(out), os.fsdecode(err))
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: bytes, executable: bool = False) -> None:
         """See :meth:`Runner.write`."""
         try:
             file = open(path, "wb")  # noqa: SIM115 (closed below, opened again if need be)
@@ -179,9 +229,15 @@ class LocalRunner:
             file = open(path, "wb")  # noqa: SIM115
         with file:
             file.write(data)
+            if executable:
+                os.fchmod(file.fileno(), 0o700)
 
-    def read(self, path: str, last: int | None = None) -> FileEntry | None:
-        """See :meth:`Runner.read`."""
+    def read_many(self, paths: Sequence[str], last: int | None = None) -> dict[str, FileEntry]:
+        """See :meth:`Runner.read_many`."""
+        found = ((path, self._read(path, last)) for path in paths)
+        return {path: file for path, file in found if file is not None}
+
+    def _read(self, path: str, last: int | None = None) -> FileEntry | None:
         try:
             with open(path, "rb") as file:
                 if last is not None:
@@ -198,16 +254,30 @@ class LocalRunner:
             names = os.listdir(path)
         except OSError:
             return []
-        files = (self.read(os.path.join(path, name)) for name in names)
+        files = (self._read(os.path.join(path, name)) for name in names)
         return [file for file in files if file is not None]
 
-    def remove(self, paths: list[str]) -> None:
+    def remove(self, paths: Sequence[str]) -> None:
         """See :meth:`Runner.remove`."""
         for path in paths:
             try:
                 os.unlink(path)
             except OSError:
                 continue
+
+    def make_folders(self, paths: Sequence[str]) -> None:
+        """See :meth:`Runner.make_folders`."""
+        for path in paths:
+            os.makedirs(path, exist_ok=True)
+
+    def remove_folder(self, path: str) -> None:
+        """See :meth:`Runner.remove_folder`."""
+        try:
+            with os.scandir(path) as entries:
+                self.remove([entry.path for entry in entries])
+            os.rmdir(path)
+        except OSError:
+            return
 
     def folders(self, path: str) -> list[str]:
         """See :meth:`Runner.folders`."""
@@ -217,8 +287,9 @@ class LocalRunner:
         except OSError:
             return []
 
-    def sweep(self, path: str, older_than: float) -> None:
+    def sweep(self, path: str, age: float) -> None:
         """See :meth:`Runner.sweep`."""
+        older_than = time.time() - age
         for folder, folders, files in os.walk(path, topdown=False):
             for name in files:
                 full = os.path.join(folder, name)

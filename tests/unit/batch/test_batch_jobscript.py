@@ -10,7 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exaworks.psij import Job, JobAttributes, JobSpec, JobState, Launcher, StageIn
-from exaworks.psij.executors.batch.jobscript import Submission, array_name, job_name, plan, render
+from exaworks.psij.executors.batch.jobscript import (
+    Entry,
+    Submission,
+    array_name,
+    job_name,
+    plan,
+    render,
+)
 from exaworks.psij.executors.batch.report import Report, parse_report
 from exaworks.psij.executors.batch.spool import Spool
 from exaworks.psij.executors.slurm import SlurmAdapter
@@ -24,14 +31,19 @@ words = anything | st.text("${}AB'\"\\ \n`!*~#;&|<>()[]%\t=-", max_size=25)
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Spool:
-    spool = Spool(LocalRunner(), tmp_path / "a folder")
+    spool = Spool(LocalRunner(), str(tmp_path / "a folder"))
     spool.prepare()
     return spool
 
 
+def entry(spec: JobSpec) -> Entry:
+    job = Job(spec)
+    return Entry(job, Launcher.get_instance(spec.launcher or "single"), job)
+
+
 def rendered(spool: Spool, *specs: JobSpec, keep: bool = False) -> Submission:
-    jobs = [(Job(spec), Launcher.get_instance(spec.launcher or "single")) for spec in specs]
-    submission = render(jobs, SlurmAdapter(), spool, TOKEN, keep)
+    entries = [entry(spec) for spec in specs]
+    submission = render(entries, SlurmAdapter(), spool, TOKEN, keep, os.getcwd())
     if submission.elements is not None:
         assert submission.elements_path is not None
         LocalRunner().write(submission.elements_path, submission.elements)
@@ -55,6 +67,10 @@ def run(
     )
 
 
+def record_of(spool: Spool, site: str | None) -> Report | None:
+    return spool.find_records({"job": (site, "42")}).get("job")
+
+
 def reports(spool: Spool) -> list[Report]:
     return spool.take_reports()
 
@@ -72,11 +88,11 @@ def test_the_exit_code_is_reported_recorded_and_returned(
     assert (end.nodes, end.restarts, end.message) == ("node1", 0, None)
     assert end.begun is not None
     assert end.ended is not None
-    record = spool.find_record("here", "42")
+    record = record_of(spool, "here")
     assert record is not None
     assert (record.code, record.token) == (code, TOKEN)
-    assert spool.find_record("elsewhere", "42") is None
-    assert spool.find_record(None, "42") == record
+    assert record_of(spool, "elsewhere") is None
+    assert record_of(spool, None) == record
     assert reports(spool) == []
 
 
@@ -133,7 +149,7 @@ def test_restarts_and_old_records(spool: Spool) -> None:
     assert {r.restarts for r in reports(spool)} == {2}
     # a job that is killed at once leaves no record of its predecessor behind
     run(rendered(spool, JobSpec("/bin/sh", ["-c", "kill -9 $PPID"])))
-    assert spool.find_record("here", "42") is None
+    assert record_of(spool, "here") is None
 
 
 def test_a_submission_that_was_given_up_does_not_run(spool: Spool, tmp_path: Path) -> None:
@@ -163,7 +179,7 @@ def test_the_job_runs_though_its_submitter_is_gone(spool: Spool, tmp_path: Path)
     done = run(submission)
     assert (done.returncode, done.stderr) == (0, b"")
     assert (tmp_path / "out").read_text() == "x\n"
-    assert spool.find_record("here", "42") is not None
+    assert record_of(spool, "here") is not None
 
 
 @pytest.mark.parametrize(("tasks", "expected"), [("", 1), ("1", 1), ("4", 4), ("3(x1)", 3)])
@@ -231,7 +247,7 @@ def test_options_are_in_the_script_only_if_that_is_safe(spool: Spool, name: str)
     directives = [line for line in script.split("\n") if line.startswith("#SBATCH")]
     assert "#SBATCH --partition=q" in directives
     in_script = f"#SBATCH --job-name={name}" in directives
-    on_line = f"--job-name={name}" in submission.outside
+    on_line = (f"--job-name={name}",) in submission.outside
     assert in_script is not on_line
     if in_script:
         assert not set(name) & set(" '\"\\#\n\t$`")
@@ -250,7 +266,7 @@ def test_names() -> None:
 def test_plans_are_equal_for_jobs_that_differ_only_in_their_elements() -> None:
     def plan_of(**fields: object) -> object:
         spec = JobSpec("/bin/a", **fields)  # type: ignore[arg-type]
-        return plan(Job(spec), Launcher.get_instance(spec.launcher or "single"), SlurmAdapter())
+        return plan(entry(spec), SlurmAdapter())
 
     base = plan_of()
     for alike in (

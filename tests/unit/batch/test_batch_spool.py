@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+from exaworks.psij.executors.batch.report import Report
 from exaworks.psij.executors.batch.spool import Spool
 from exaworks.psij.runner import LocalRunner
 
@@ -11,7 +12,7 @@ REPORT = b"token=t\nid=5\nstate=%s\nrestarts=0\ncode=0\nmessage=\n--end--\n"
 
 
 def test_reports_are_taken_once_and_in_order(tmp_path: Path) -> None:
-    spool = Spool(LocalRunner(), tmp_path)
+    spool = Spool(LocalRunner(), str(tmp_path))
     assert spool.take_reports() == []
     spool.prepare()
     for name, state, when in (("b", b"END", 20.0), ("a", b"ACTIVE", 10.0)):
@@ -24,7 +25,7 @@ def test_reports_are_taken_once_and_in_order(tmp_path: Path) -> None:
 
 
 def test_a_report_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
-    spool = Spool(LocalRunner(), tmp_path)
+    spool = Spool(LocalRunner(), str(tmp_path))
     spool.prepare()
     file = Path(spool.inbox) / "x"
     file.write_bytes((REPORT % b"END")[:20])
@@ -35,7 +36,7 @@ def test_a_report_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_what_is_never_finished_is_removed(tmp_path: Path) -> None:
-    spool = Spool(LocalRunner(), tmp_path)
+    spool = Spool(LocalRunner(), str(tmp_path))
     spool.prepare()
     file = Path(spool.inbox) / "x"
     file.write_bytes(b"nonsense")
@@ -45,23 +46,27 @@ def test_what_is_never_finished_is_removed(tmp_path: Path) -> None:
     assert not file.exists()
 
 
+def find(spool: Spool, site: str | None) -> Report | None:
+    return spool.find_records({"job": (site, "5")}).get("job")
+
+
 def test_records_of_two_clusters_are_not_confused(tmp_path: Path) -> None:
-    spool = Spool(LocalRunner(), tmp_path)
+    spool = Spool(LocalRunner(), str(tmp_path))
     for site in ("a", "b"):
         LocalRunner().write(str(tmp_path / "records" / site / "5"), REPORT % b"END")
-    assert spool.find_record("a", "5") is not None
-    assert spool.find_record("c", "5") is None
-    assert spool.find_record(None, "5") is None
+    assert find(spool, "a") is not None
+    assert find(spool, "c") is None
+    assert find(spool, None) is None
     os.unlink(tmp_path / "records" / "b" / "5")
-    assert spool.find_record(None, "5") is not None
+    assert find(spool, None) is not None
 
 
 def test_processes_have_inboxes_of_their_own(tmp_path: Path) -> None:
-    assert Spool(LocalRunner(), tmp_path).inbox != Spool(LocalRunner(), tmp_path).inbox
+    assert Spool(LocalRunner(), str(tmp_path)).inbox != Spool(LocalRunner(), str(tmp_path)).inbox
 
 
 def test_names_of_submissions_tell_the_jobs(tmp_path: Path) -> None:
-    spool = Spool(LocalRunner(), tmp_path)
+    spool = Spool(LocalRunner(), str(tmp_path))
     job_id = "01234567-89ab-cdef-0123-456789abcdef"
     assert spool.new_token(job_id) != spool.new_token(job_id)
     assert spool.job_id(spool.new_token(job_id), 0) == job_id
@@ -72,7 +77,7 @@ def test_names_of_submissions_tell_the_jobs(tmp_path: Path) -> None:
 
 
 def test_close_removes_the_inbox(tmp_path: Path) -> None:
-    spool = Spool(LocalRunner(), tmp_path)
+    spool = Spool(LocalRunner(), str(tmp_path))
     spool.prepare()
     (Path(spool.inbox) / "x").touch()
     spool.close()
@@ -81,7 +86,7 @@ def test_close_removes_the_inbox(tmp_path: Path) -> None:
 
 
 def test_sweeping(tmp_path: Path) -> None:
-    spool = Spool(LocalRunner(), tmp_path)
+    spool = Spool(LocalRunner(), str(tmp_path))
     spool.prepare()
     month = time.time() - 31 * 86400
     paths = {}

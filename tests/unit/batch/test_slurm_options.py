@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exaworks.psij import InvalidJobException, JobAttributes, JobSpec, ResourceSpecV1
+from exaworks.psij.executors.batch import Request
 from exaworks.psij.executors.slurm import SlurmAdapter
 
 
@@ -16,8 +17,8 @@ def options(
     spec = spec or JobSpec("/bin/true")
     if attributes:
         spec.attributes = JobAttributes(**attributes)  # type: ignore[arg-type]
-    found = SlurmAdapter().options(spec, needs or ResourceSpecV1(), "n", "/log", None)
-    pairs = [option.removeprefix("--").partition("=") for option in found]
+    found = SlurmAdapter().options(Request(spec, needs or ResourceSpecV1(), "n", "/log"))
+    pairs = [option.removeprefix("--").partition("=") for (option,) in found]
     return {key: value if equals else None for key, equals, value in pairs}
 
 
@@ -158,18 +159,19 @@ def test_custom_attributes_that_would_break_us_are_refused(name: str, fix: str) 
 @given(st.text(min_size=1).filter(lambda t: "\0" not in t))
 def test_values_are_one_word_whatever_is_in_them(value: str) -> None:
     found = SlurmAdapter().options(
-        JobSpec("x", attributes=JobAttributes(custom_attributes={"slurm.comment": value})),
-        ResourceSpecV1(),
-        value,
-        "/log",
-        None,
+        Request(
+            JobSpec("x", attributes=JobAttributes(custom_attributes={"slurm.comment": value})),
+            ResourceSpecV1(),
+            value,
+            "/log",
+        )
     )
-    assert f"--comment={value}" in found
-    assert f"--job-name={value}" in found
+    assert (f"--comment={value}",) in found
+    assert (f"--job-name={value}",) in found
 
 
 def test_arrays() -> None:
-    found = SlurmAdapter().options(JobSpec("x"), ResourceSpecV1(), None, "/log", 7)
-    assert "--array=0-6" in found
+    found = SlurmAdapter().options(Request(JobSpec("x"), ResourceSpecV1(), None, "/log", 7))
+    assert ("--array=0-6",) in found
     assert SlurmAdapter().log_path("/a%b/t", True) == "/a%%b/t_%a.log"
     assert SlurmAdapter().log_path("/a/t", False) == "/a/t.log"

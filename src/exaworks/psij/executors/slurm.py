@@ -18,12 +18,13 @@ from exaworks.psij.executors.batch import (
     Details,
     Hint,
     Observation,
+    Option,
     Rejected,
+    Request,
     SchedulerAdapter,
     Site,
 )
 from exaworks.psij.job_spec import JobSpec
-from exaworks.psij.resource_spec import ResourceSpecV1
 from exaworks.psij.runner import Command, CommandResult
 
 __all__ = ["SlurmAdapter", "SlurmJobExecutor"]
@@ -161,6 +162,7 @@ class SlurmAdapter(SchedulerAdapter):
     name = "slurm"
     title = "Slurm"
     directive = "#SBATCH"
+    dependency_kinds = frozenset(("after", "afterok", "afternotok", "afterany"))
     shell_id = "$SLURM_JOB_ID"
     shell_element_id = "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
     shell_index = "$SLURM_ARRAY_TASK_ID"
@@ -174,16 +176,9 @@ class SlurmAdapter(SchedulerAdapter):
     )
     shell_node_list = _NODE_LIST
 
-    def options(
-        self,
-        spec: JobSpec,
-        needs: ResourceSpecV1,
-        name: str | None,
-        log: str,
-        array_count: int | None,
-    ) -> list[str]:
+    def options(self, request: Request) -> list[Option]:
         """See :meth:`SchedulerAdapter.options`."""
-        return slurm_options.options(spec, needs, name, log, array_count)
+        return slurm_options.options(request)
 
     def log_path(self, stem: str, array: bool) -> str:
         """See :meth:`SchedulerAdapter.log_path`."""
@@ -195,11 +190,12 @@ class SlurmAdapter(SchedulerAdapter):
         return [] if spec.inherit_environment else ["export SLURM_EXPORT_ENV=ALL"]
 
     def submit_command(
-        self, options: Sequence[str], outside: Sequence[str], script: bytes
+        self, options: Sequence[Option], outside: Sequence[Option], script: bytes, path: str
     ) -> Command:
         """See :meth:`SchedulerAdapter.submit_command`. The script goes to standard input."""
         unset = (*_SUBMIT_UNSET, *slurm_options.overriding_variables(options))
-        return Command(("sbatch", "--parsable", *outside), script, unset=unset)
+        words = [word for option in outside for word in option]
+        return Command(("sbatch", "--parsable", *words), script, unset=unset)
 
     def parse_submit(self, result: CommandResult, array_count: int | None) -> Accepted | Rejected:
         """See :meth:`SchedulerAdapter.parse_submit`."""
@@ -227,9 +223,9 @@ class SlurmAdapter(SchedulerAdapter):
         limit = _LIMIT.search(text) is not None
         return Rejected(
             text,
-            transient=limit or result.timed_out or _UNREACHABLE.search(text) is not None,
+            transient=limit or result.unanswered or _UNREACHABLE.search(text) is not None,
             queue_limit=limit,
-            uncertain=result.timed_out or _UNCERTAIN.search(text) is not None,
+            uncertain=result.unanswered or _UNCERTAIN.search(text) is not None,
         )
 
     def site_command(self) -> Command:
@@ -254,11 +250,6 @@ class SlurmAdapter(SchedulerAdapter):
         """See :meth:`SchedulerAdapter.record_name`."""
         bare, _, cluster = native_id.partition(";")
         return cluster or None, bare
-
-    def element_index(self, native_id: str) -> int | None:
-        """See :meth:`SchedulerAdapter.element_index`."""
-        number = native_id.partition(";")[0].partition("_")[2]
-        return int(number) if number else None
 
     def check_id(self, native_id: str) -> str | None:
         """See :meth:`SchedulerAdapter.check_id`."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 
 from exaworks.psij.exceptions import InvalidJobException
+from exaworks.psij.executors.batch import Option, Request
 from exaworks.psij.job_attributes import JobAttributes
 from exaworks.psij.job_spec import JobSpec
 from exaworks.psij.resource_spec import ResourceSpecV1
@@ -131,16 +132,14 @@ def _custom(attributes: JobAttributes) -> dict[str, str | None]:
     return chosen
 
 
-def options(
-    spec: JobSpec, needs: ResourceSpecV1, name: str | None, log: str, array_count: int | None
-) -> list[str]:
+def options(request: Request) -> list[Option]:
     """The options of sbatch for a job; see :meth:`SchedulerAdapter.options`.
 
     Custom attributes take the place of what the specification says about the same option.
     """
-    attributes = spec.attributes
+    spec, attributes = request.spec, request.spec.attributes
     chosen: dict[str, str | None] = {
-        "job-name": name,
+        "job-name": request.name,
         "partition": attributes.queue_name,
         "account": attributes.account,
         "reservation": attributes.reservation_id,
@@ -148,15 +147,23 @@ def options(
     chosen = {key: value for key, value in chosen.items() if value}
     if attributes.duration is not None:
         chosen["time"] = _walltime(attributes.duration.total_seconds())
-    chosen.update(_resources(spec, needs))
+    chosen.update(_resources(spec, request.needs))
+    if request.dependencies:
+        chosen["dependency"] = ",".join(
+            ":".join([kind, *(native_id.partition(";")[0] for native_id in ids)])
+            for kind, ids in request.dependencies.items()
+        )
+        chosen["kill-on-invalid-dep"] = "yes"  # or it would wait for ever
     chosen.update(_custom(attributes))
+    if request.held:
+        chosen["hold"] = None
     chosen["export"] = "ALL" if spec.inherit_environment else "NONE"
     if spec.directory is not None:
         chosen["chdir"] = str(expand_home(spec.directory))
-    chosen["output"] = log
-    if array_count is not None:
-        chosen["array"] = f"0-{array_count - 1}"
-    return [f"--{k}" if v is None else f"--{k}={v}" for k, v in chosen.items()]
+    chosen["output"] = request.log
+    if request.array_count is not None:
+        chosen["array"] = f"0-{request.array_count - 1}"
+    return [(f"--{k}" if v is None else f"--{k}={v}",) for k, v in chosen.items()]
 
 
 _ALWAYS_OVERRIDING = ("ARRAY_INX", "ERROR", "INPUT", "OPEN_MODE", "OUTPUT", "WAIT")
@@ -170,7 +177,7 @@ _OVERRIDING = {
 }
 
 
-def overriding_variables(options: Iterable[str]) -> list[str]:
+def overriding_variables(options: Iterable[Option]) -> list[str]:
     """The environment variables that would override these options in a script.
 
     Source: sbatch(1), "INPUT ENVIRONMENT VARIABLES": they take precedence over options in the
@@ -178,7 +185,7 @@ def overriding_variables(options: Iterable[str]) -> list[str]:
     """
     found = [f"SBATCH_{name}" for name in _ALWAYS_OVERRIDING]
     for option in options:
-        name = option.removeprefix("--").partition("=")[0]
+        name = option[0].removeprefix("--").partition("=")[0]
         usual = (name.upper().replace("-", "_"),)
         found += [f"SBATCH_{variable}" for variable in _OVERRIDING.get(name, usual)]
     return found

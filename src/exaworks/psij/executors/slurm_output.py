@@ -226,7 +226,8 @@ def parse_logs(result: CommandResult) -> dict[str, str]:
     for line in result.stdout.split("\n"):
         bare, _, path = line.partition("|")
         if re.fullmatch(r"\d+(?:_\d+)?", bare, re.ASCII):
-            found[bare] = path.rstrip()
+            # of an array, Slurm tells the pattern
+            found[bare] = path.rstrip().replace("%a", bare.partition("_")[2])
     return found
 
 

@@ -6,7 +6,9 @@ from exaworks.psij.executors.batch.adapter import (
     Details,
     Hint,
     Observation,
+    Option,
     Rejected,
+    Request,
     SchedulerAdapter,
     Site,
 )
@@ -21,7 +23,9 @@ __all__ = [
     "Details",
     "Hint",
     "Observation",
+    "Option",
     "Rejected",
+    "Request",
     "SchedulerAdapter",
     "Site",
 ]

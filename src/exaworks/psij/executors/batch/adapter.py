@@ -24,10 +24,41 @@ __all__ = [
     "Details",
     "Hint",
     "Observation",
+    "Option",
     "Rejected",
+    "Request",
     "SchedulerAdapter",
     "Site",
 ]
+
+
+Option = tuple[str, ...]
+"""An option of a submission command: its words, such as ``("-N", "name")``."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A job, or an array of jobs, to be described to the scheduler.
+
+    Attributes:
+        spec: the checked specification (of an array: what all elements have in common).
+        needs: its resources.
+        name: the name for the job, unless a custom attribute sets one.
+        log: a path from :meth:`SchedulerAdapter.log_path`, for what the script itself prints.
+        array_count: the number of elements; ``None``: no array.
+        dependencies: native ids of jobs by the kind of dependency on them (``"after"``,
+            ``"afterok"``, ``"afternotok"``, ``"afterany"``); only kinds that the adapter names in
+            :attr:`SchedulerAdapter.dependency_kinds`.
+        held: the job must not start before :meth:`SchedulerAdapter.release_commands`.
+    """
+
+    spec: JobSpec
+    needs: ResourceSpecV1
+    name: str | None = None
+    log: str = ""
+    array_count: int | None = None
+    dependencies: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    held: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,7 +195,14 @@ class SchedulerAdapter(ABC):
     """The scheduler's name for people."""
 
     directive: str
-    """What begins a line of options in a script, such as ``"#SBATCH"``."""
+    """What begins a line of options in a script, such as ``"#SBATCH"``; empty: there are none."""
+
+    script_file: bool = False
+    """Whether the script must lie in a file until the job has started, instead of being read when
+    it is submitted."""
+
+    dependency_kinds: frozenset[str] = frozenset()
+    """The kinds of dependencies between jobs that the scheduler itself keeps."""
 
     shell_id: str
     """Shell word that gives, in a running job, its id as :meth:`record_name` says it."""
@@ -172,8 +210,11 @@ class SchedulerAdapter(ABC):
     shell_element_id: str
     """The same for a running element of an array."""
 
+    array_base: int = 0
+    """The scheduler's number of the first element of an array."""
+
     shell_index: str
-    """Shell word that gives, in an element of an array, its number from 0."""
+    """Shell word that gives, in an element of an array, its number, from :attr:`array_base`."""
 
     shell_restarts: str
     """Shell word that gives, in a running job, how often it was put back into the queue."""
@@ -197,30 +238,23 @@ class SchedulerAdapter(ABC):
     # -- submission
 
     @abstractmethod
-    def options(
-        self,
-        spec: JobSpec,
-        needs: ResourceSpecV1,
-        name: str | None,
-        log: str,
-        array_count: int | None,
-    ) -> list[str]:
-        """The scheduler's options for a job, each a word that begins with a hyphen.
+    def options(self, request: Request) -> list[Option]:
+        """The scheduler's options for a job.
 
-        Args:
-            spec: the checked specification.
-            needs: its resources.
-            name: the name for the job, unless a custom attribute sets one.
-            log: a path from :meth:`log_path`, for what the script itself prints.
-            array_count: the number of elements; ``None``: no array.
+        Those that consist of plain words are written into the script after :attr:`directive`, the
+        others are given on the command line.
 
         Raises:
-            InvalidJobException: a custom attribute is not allowed.
+            InvalidJobException: a custom attribute is not allowed, or the scheduler has no way to
+                say something.
         """
 
     @abstractmethod
     def log_path(self, stem: str, array: bool) -> str:
-        """The option value for the log file ``stem.log``, or ``stem_INDEX.log`` in an array."""
+        """The option value for the log file ``stem.log``, or ``stem_INDEX.log`` in an array.
+
+        The index is the scheduler's, counted from :attr:`array_base`.
+        """
 
     @abstractmethod
     def setup(self, spec: JobSpec) -> list[str]:
@@ -228,7 +262,7 @@ class SchedulerAdapter(ABC):
 
     @abstractmethod
     def submit_command(
-        self, options: Sequence[str], outside: Sequence[str], script: bytes
+        self, options: Sequence[Option], outside: Sequence[Option], script: bytes, path: str
     ) -> Command:
         """The command that submits a script.
 
@@ -236,6 +270,8 @@ class SchedulerAdapter(ABC):
             options: all options of the job.
             outside: those of them that are not in the script.
             script: the script.
+            path: the executable file that holds the script, if the adapter says
+                :attr:`script_file`.
         """
 
     @abstractmethod
@@ -267,10 +303,6 @@ class SchedulerAdapter(ABC):
         Returns:
             the site (``None``: the default one) and the id.
         """
-
-    @abstractmethod
-    def element_index(self, native_id: str) -> int | None:
-        """The number of an element in its array, from 0; ``None`` if it is none."""
 
     @abstractmethod
     def check_id(self, native_id: str) -> str | None:
@@ -347,7 +379,7 @@ class SchedulerAdapter(ABC):
 
     @abstractmethod
     def parse_logs(self, result: CommandResult) -> dict[str, str]:
-        """Read native ids (of elements, of arrays) and log files as :meth:`log_path` gave them."""
+        """Read native ids and log files; of an element, the file of that element."""
 
     @abstractmethod
     def details_commands(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+from collections.abc import Sequence
 from datetime import timedelta
 
 from exaworks.core.config import flag
@@ -35,6 +37,11 @@ class BatchSchedulerExecutorConfig(JobExecutorConfig):
         on_queue_limit: what to do if the scheduler takes no more jobs of this user for the
             moment: ``"raise"`` an exception, or ``"wait"`` until some have ended.
         command_timeout: seconds after which a command of the scheduler is given up.
+        ssh_command: the words that begin every command line of ssh, for executors that reach
+            their scheduler over SSH.
+        remote_setup: lines of POSIX shell to run on the other machine before each command of the
+            scheduler, such as ``". /etc/profile"`` where its commands are not in the ``PATH`` of
+            ssh.
     """
 
     def __init__(
@@ -49,6 +56,8 @@ class BatchSchedulerExecutorConfig(JobExecutorConfig):
         max_concurrent_submissions: int = 4,
         on_queue_limit: str = "raise",
         command_timeout: Interval = 30,
+        ssh_command: Sequence[str] | None = None,
+        remote_setup: Sequence[str] = (),
         announce_all_states: bool | None = None,
     ) -> None:
         """Make settings; see the class.
@@ -64,6 +73,9 @@ class BatchSchedulerExecutorConfig(JobExecutorConfig):
             max_concurrent_submissions: see the class.
             on_queue_limit: see the class.
             command_timeout: see the class.
+            ssh_command: see the class; ``None``: the words of the environment variable
+                ``EXAWORKS_SSH``, or ``ssh``.
+            remote_setup: see the class.
             announce_all_states: see :class:`JobExecutorConfig`.
 
         Raises:
@@ -85,6 +97,10 @@ class BatchSchedulerExecutorConfig(JobExecutorConfig):
             raise ValueError(f"on_queue_limit is {on_queue_limit!r}; it must be 'raise' or 'wait'")
         self.on_queue_limit = on_queue_limit
         self.command_timeout = _seconds(command_timeout, "command_timeout")
+        if ssh_command is None:
+            ssh_command = shlex.split(os.environ.get("EXAWORKS_SSH", "")) or ["ssh"]
+        self.ssh_command = tuple(ssh_command)
+        self.remote_setup = tuple(remote_setup)
 
     @classmethod
     def of(cls, config: JobExecutorConfig | None) -> BatchSchedulerExecutorConfig:
@@ -95,6 +111,6 @@ class BatchSchedulerExecutorConfig(JobExecutorConfig):
             return cls()
         return cls(
             config.launcher_log_file,
-            config.work_directory,
+            config.work_directory if config.work_directory_given else None,
             announce_all_states=config.announce_all_states,
         )

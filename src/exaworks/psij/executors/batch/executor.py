@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from exaworks.psij.exceptions import PSIJException, SubmitException
-from exaworks.psij.executors.batch.adapter import Details, SchedulerAdapter
+from exaworks.psij.executors.batch.adapter import Details, Request, SchedulerAdapter
 from exaworks.psij.executors.batch.config import BatchSchedulerExecutorConfig
-from exaworks.psij.executors.batch.jobscript import render
+from exaworks.psij.executors.batch.jobscript import Entry, Submission, render
 from exaworks.psij.executors.batch.service import Service, Tracking
 from exaworks.psij.executors.batch.spool import Spool
 from exaworks.psij.executors.batch.submission import Submitter
@@ -20,6 +20,7 @@ from exaworks.psij.job_executor_config import JobExecutorConfig
 from exaworks.psij.job_spec import JobSpec
 from exaworks.psij.job_state import JobState
 from exaworks.psij.job_status import JobStatus, Reason
+from exaworks.psij.remote import make_runner
 from exaworks.psij.runner import Command, CommandResult, LocalRunner
 from exaworks.psij.validate import check_spec, resources
 
@@ -40,32 +41,54 @@ class BatchExecutor(ManagedExecutor):
         """Make an executor. Runs no command and starts no thread.
 
         Args:
-            url: not used.
+            url: where the scheduler's commands are to be run: ``ssh://user@host:port``;
+                ``None``: on this machine.
             config: settings; of a plain :class:`JobExecutorConfig` what it has is taken.
+
+        Raises:
+            ValueError: the URL is of another kind.
         """
         self.settings = BatchSchedulerExecutorConfig.of(config)
         super().__init__(url, self.settings)
         self.adapter = self.ADAPTER()
-        self._folder = (self.settings.work_directory / self.adapter.name).absolute()
-        self._runner = LocalRunner(self.settings.command_timeout)
+        self._runner = make_runner(
+            url,
+            self.settings.command_timeout,
+            self.settings.ssh_command,
+            self.settings.remote_setup,
+        )
         self._submitter = Submitter(
-            lambda: self._service, self.settings, self._get_launcher, self._take_accepted
+            lambda: self._service, self.settings, self._prepare, self._take_accepted
         )
 
     @property
     def _service(self) -> Service:
-        """The watcher of this process, which is not the one of a process it was forked from."""
+        """The watcher of this process, which is not the one of a process it was forked from.
+
+        Raises:
+            SubmitException: it is not there yet, and the other machine cannot be reached.
+        """
+        work = str(self.settings.work_directory.absolute())
         return Service.get(
-            (self.ADAPTER, self.url, self._folder, self.settings.command_timeout),
-            lambda: Service(self.adapter, self._runner, Spool(self._runner, self._folder)),
+            (self.ADAPTER, self.url, work, self.settings.command_timeout), self._make_service
         )
+
+    def _make_service(self) -> Service:
+        work = str(self.settings.work_directory.absolute())
+        if self._runner.host is not None and not self.settings.work_directory_given:
+            try:
+                work = os.path.join(self._runner.home(), ".exaworks", "work")
+            except OSError as problem:
+                raise SubmitException(str(problem), problem, transient=True) from problem
+        spool = Spool(self._runner, os.path.join(work, self.adapter.name))
+        return Service(self.adapter, self._runner, spool)
 
     # -- submission
 
     def _check_job(self, job: Job) -> JobSpec:
         spec = super()._check_job(job)
         try:
-            self.adapter.options(spec, resources(job), None, "", None)
+            self.adapter.options(Request(spec, resources(job)))
         except BaseException:
             job.executor = None
             raise
@@ -74,17 +97,26 @@ class BatchExecutor(ManagedExecutor):
     def _submit_jobs(self, jobs: Sequence[Job]) -> Mapping[Job, PSIJException]:
         return self._submitter.submit(jobs)
 
-    def _take_accepted(self, jobs: Sequence[Job], native_ids: Sequence[str], token: str) -> None:
-        for job, native_id in zip(jobs, native_ids, strict=True):
-            self._accepted(job, native_id)
-        elements = self._service.spool.path("elements", token) if len(jobs) > 1 else None
-        self._service.follow(
-            [
-                self._tracking(job, native_id, token)
-                for job, native_id in zip(jobs, native_ids, strict=True)
-            ],
-            elements,
-        )
+    def _prepare(self, job: Job) -> Entry:
+        assert job.spec is not None
+        return Entry(job, self._get_launcher(job.spec.launcher), job)
+
+    def _take_accepted(
+        self, entries: Sequence[Entry], native_ids: Sequence[str], submission: Submission
+    ) -> None:
+        for entry, native_id in zip(entries, native_ids, strict=True):
+            self._accepted(entry.owner, native_id)
+        array, spool = len(entries) > 1, self._service.spool
+        files = [submission.elements_path] if submission.elements_path is not None else []
+        if self.adapter.script_file and not self.settings.keep_files:
+            files.append(submission.path)
+        followed = []
+        for index, (entry, native_id) in enumerate(zip(entries, native_ids, strict=True)):
+            tracking = self._tracking(entry.owner, native_id, submission.token)
+            suffix = f"_{index + self.adapter.array_base}" if array else ""
+            tracking.log = spool.path("log", f"{submission.token}{suffix}.log")
+            followed.append(tracking)
+        self._service.follow(followed, files)
 
     def _tracking(self, job: Job, native_id: str, token: str | None) -> Tracking:
         return Tracking(
@@ -98,17 +130,17 @@ class BatchExecutor(ManagedExecutor):
 
     def render(self, job: Job) -> Rendered:
         """See :meth:`JobExecutor.render`. Nothing is checked with the scheduler."""
-        spec = check_spec(job.spec)
-        launcher = self._get_launcher(spec.launcher)
+        check_spec(job.spec)
         submission = render(
-            [(job, launcher)],
+            [self._prepare(job)],
             self.adapter,
             self._service.spool,
             "0" * 16,
             self.settings.keep_files,
+            self._service.cwd,
         )
         command = self.adapter.submit_command(
-            submission.options, submission.outside, submission.script
+            submission.options, submission.outside, submission.script, submission.path
         )
         return Rendered(list(command.argv), submission.script.decode("utf-8", "surrogateescape"))
 
@@ -178,16 +210,20 @@ class BatchExecutor(ManagedExecutor):
             raise self._no_answer(result)
         found: dict[str, str] = {}
 
-        def note(native_id: str, token: str) -> None:
-            job_id = spool.job_id(token, self.adapter.element_index(native_id) or 0)
+        def note(native_id: str, token: str, index: int) -> None:
+            job_id = spool.job_id(token, index)
             if job_id in wanted:
                 found[job_id] = native_id
 
         for native_id, log in self.adapter.parse_logs(result).items():
-            note(native_id, os.path.basename(log).partition(".")[0].partition("_")[0])
+            token, _, number = os.path.basename(log).partition(".")[0].partition("_")
+            if number.isascii() and number.isdigit():
+                note(native_id, token, int(number) - self.adapter.array_base)
+            elif not number:
+                note(native_id, token, 0)
         if wanted.difference(found):
             for record in spool.ended():
-                note(record.native_id, record.token)
+                note(record.native_id, record.token, record.index)
         return found
 
     def info(self, jobs: Sequence[Job] | None = None, owner: str | None = None) -> list_of[Job]:

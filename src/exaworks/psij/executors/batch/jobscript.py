@@ -6,8 +6,9 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from exaworks.psij.executors.batch.adapter import SchedulerAdapter
+from exaworks.psij.executors.batch.adapter import Option, Request, SchedulerAdapter
 from exaworks.psij.executors.batch.report import shell_functions
 from exaworks.psij.executors.batch.spool import Spool
 from exaworks.psij.job import Job
@@ -16,9 +17,25 @@ from exaworks.psij.job_spec import JobSpec
 from exaworks.psij.script import batch_body, element, quote
 from exaworks.psij.validate import resources
 
-__all__ = ["Plan", "Submission", "array_name", "job_name", "plan", "render"]
+__all__ = ["Entry", "Plan", "Submission", "array_name", "job_name", "plan", "render"]
 
 _SAFE_OPTION = re.compile(r"--?[A-Za-z0-9][A-Za-z0-9_@%+=:,./\[\]-]*")
+_SAFE_WORD = re.compile(r"[A-Za-z0-9_@%+=:,./\[\]-]+")
+
+
+class Entry(NamedTuple):
+    """A job on its way to the scheduler.
+
+    Attributes:
+        job: the job as it is to be described: the user's own, or a copy of it with what the site
+            and the other machine's file system add to its specification.
+        launcher: what starts its processes.
+        owner: the user's job.
+    """
+
+    job: Job
+    launcher: Launcher
+    owner: Job
 
 
 @dataclass(frozen=True)
@@ -28,7 +45,7 @@ class Plan:
     Jobs whose plans are equal can be elements of one array.
     """
 
-    options: tuple[str, ...]
+    options: tuple[Option, ...]
     setup: tuple[str, ...]
     body: str
 
@@ -42,13 +59,15 @@ class Submission:
         options: all options.
         outside: those of them that are not in the script, for the command line.
         script: the script.
+        path: the file to write the script to, if the adapter wants one.
         elements: one line for each element of an array, to be written to ``elements_path``.
     """
 
     token: str
-    options: list[str]
-    outside: list[str]
+    options: list[Option]
+    outside: list[Option]
     script: bytes
+    path: str
     elements: bytes | None = None
     elements_path: str | None = None
 
@@ -76,24 +95,36 @@ def _body(spec: JobSpec, launcher: Launcher) -> str:
     return batch_body(spec, launcher, int(limit.total_seconds()) if limit is not None else None)
 
 
-def plan(job: Job, launcher: Launcher, adapter: SchedulerAdapter) -> Plan:
+def _request(
+    entry: Entry,
+    adapter: SchedulerAdapter,
+    name: str | None,
+    log: str,
+    array_count: int | None,
+) -> Request:
+    spec = entry.job.spec
+    assert spec is not None
+    return Request(spec, resources(entry.job), name, log, array_count)
+
+
+def plan(entry: Entry, adapter: SchedulerAdapter) -> Plan:
     """Find out what a checked job asks for.
 
     Raises:
         InvalidJobException: a custom attribute is not allowed.
     """
-    spec = job.spec
+    spec = entry.job.spec
     assert spec is not None
     return Plan(
-        tuple(adapter.options(spec, resources(job), None, "", None)),
+        tuple(adapter.options(_request(entry, adapter, None, "", None))),
         tuple(adapter.setup(spec)),
-        _body(spec, launcher),
+        _body(spec, entry.launcher),
     )
 
 
 # The elements are read with sed, which stops at the line it wants.
 _READ_ELEMENT = """\
-_psij_element=$(sed -n "$(({index} + 1)){{p;q;}}" {path})
+_psij_element=$(sed -n "$(({index} + {offset})){{p;q;}}" {path})
 if [ -z "$_psij_element" ]; then
     _psij_phase=setup
     _psij_message="cannot read this element of the array from "{path}
@@ -113,35 +144,45 @@ fi
 """
 
 
+def _safe(option: Option) -> bool:
+    """Whether an option can be written into a script, where quoting differs by scheduler."""
+    first, *rest = option
+    return _SAFE_OPTION.fullmatch(first) is not None and all(map(_SAFE_WORD.fullmatch, rest))
+
+
 def render(
-    jobs: Sequence[tuple[Job, Launcher]],
+    entries: Sequence[Entry],
     adapter: SchedulerAdapter,
     spool: Spool,
     token: str,
     keep_files: bool,
+    cwd: str,
 ) -> Submission:
     """Write the script for a job or, if there are several jobs with equal plans, for an array.
 
     Args:
-        jobs: the jobs, each with its launcher.
+        entries: the jobs.
         adapter: the scheduler.
         spool: the executor's files.
         token: a name for the submission.
         keep_files: keep files also after success.
+        cwd: where jobs run that name no directory.
     """
-    job, launcher = jobs[0]
-    spec = job.spec
+    entry = entries[0]
+    spec = entry.job.spec
     assert spec is not None
-    array = len(jobs) > 1
+    array = len(entries) > 1
     stem = spool.path("log", token)
     options = adapter.options(
-        spec,
-        resources(job),
-        array_name([job.spec for job, _ in jobs if job.spec is not None]),
-        adapter.log_path(stem, array),
-        len(jobs) if array else None,
+        _request(
+            entry,
+            adapter,
+            array_name([each.job.spec for each in entries if each.job.spec is not None]),
+            adapter.log_path(stem, array),
+            len(entries) if array else None,
+        )
     )
-    lines = [option for option in options if _SAFE_OPTION.fullmatch(option)]
+    inside = [option for option in options if adapter.directive and _safe(option)]
     log = f"{quote(stem)}{f'_{adapter.shell_index}' if array else ''}.log"
     native = {
         "id": adapter.shell_element_id if array else adapter.shell_id,
@@ -149,10 +190,11 @@ def render(
         "nodes": adapter.shell_nodes,
         "site": adapter.shell_site,
         "stopped": adapter.shell_stopped,
+        "index": f"$(({adapter.shell_index} - {adapter.array_base}))" if array else "",
     }
     text = [
         "#!/bin/bash",
-        *(f"{adapter.directive} {line}" for line in lines),
+        *(f"{adapter.directive} {' '.join(option)}" for option in inside),
         "",
         "# What the job tells about itself",
         shell_functions(token, spool.inbox, spool.records, log, keep_files, native)
@@ -169,21 +211,27 @@ def render(
     if array:
         elements_path = spool.path("elements", token)
         text.append("# The element of the array")
-        text.append(_READ_ELEMENT.format(index=adapter.shell_index, path=quote(elements_path)))
-        elements = b"".join(_element_line(job, launcher) for job, launcher in jobs)
+        offset = 1 - adapter.array_base
+        text.append(
+            _READ_ELEMENT.format(
+                index=adapter.shell_index, offset=offset, path=quote(elements_path)
+            )
+        )
+        elements = b"".join(_element_line(each, cwd) for each in entries)
     else:
-        text += ["# The job", *element(job, launcher, os.getcwd()), ""]
+        text += ["# The job", *element(entry.job, entry.launcher, cwd), ""]
     text.append("# How it is run")
-    text.append(_body(spec, launcher))
+    text.append(_body(spec, entry.launcher))
     return Submission(
         token,
         options,
-        [option for option in options if not _SAFE_OPTION.fullmatch(option)],
+        [option for option in options if option not in inside],
         os.fsencode("\n".join(text)),
+        spool.path("scripts", f"{token}.sh"),
         elements,
         elements_path,
     )
 
 
-def _element_line(job: Job, launcher: Launcher) -> bytes:
-    return os.fsencode("; ".join(element(job, launcher, os.getcwd(), one_line=True)) + "\n")
+def _element_line(entry: Entry, cwd: str) -> bytes:
+    return os.fsencode("; ".join(element(entry.job, entry.launcher, cwd, one_line=True)) + "\n")

@@ -195,6 +195,13 @@ class Monitor:
             if key in self._jobs and job.missing_at is not None:
                 self._missing[key] = None
 
+    def look_again(self, keys: Iterable[Key]) -> None:
+        """The records and logs of these jobs could not be looked for."""
+        for key in keys:
+            self._reading_records.discard(key)
+            if key in self._jobs:
+                self._want_records[key] = None
+
     def answered(self, now: float, asked: Iterable[Key], answer: Answer) -> None:
         """The scheduler has answered a query about jobs.
 

@@ -41,6 +41,7 @@ class Report:
         nodes: the nodes, as the scheduler writes them.
         log: the file that the script itself printed to.
         message: why it could not run the job, if it could not.
+        index: the number of the element in its array, from 0.
     """
 
     token: str
@@ -57,6 +58,7 @@ class Report:
     nodes: str | None = None
     log: str | None = None
     message: str | None = None
+    index: int = 0
 
     @property
     def signal(self) -> int | None:
@@ -103,6 +105,7 @@ def parse_report(data: bytes, written: float) -> Report | None:
         nodes=values.get("nodes") or None,
         log=values.get("log") or None,
         message=message or None,
+        index=_number(values.get("index")) or 0,
     )
 
 
@@ -110,10 +113,10 @@ def parse_report(data: bytes, written: float) -> Report | None:
 # then. So nothing that fails here may harm the job.
 _FUNCTIONS = """\
 _psij_report() { # FILE STATE CODE TERM MESSAGE
-    { printf '%s\\n' "token=$_psij_token" "id=$_psij_id" "state=$2" "restarts=$_psij_restarts" \\
-        "code=$3" "term=$4" "phase=$_psij_phase" "step=$_psij_step" "begun=$_psij_begun" \\
-        "ended=$_psij_ended" "nodes=$_psij_nodes" "log=$_psij_log" "message=$5" '--end--' \\
-        >"$1"; } 2>/dev/null
+    { printf '%s\\n' "token=$_psij_token" "id=$_psij_id" "index=$_psij_index" "state=$2" \\
+        "restarts=$_psij_restarts" "code=$3" "term=$4" "phase=$_psij_phase" "step=$_psij_step" \\
+        "begun=$_psij_begun" "ended=$_psij_ended" "nodes=$_psij_nodes" "log=$_psij_log" \\
+        "message=$5" '--end--' >"$1"; } 2>/dev/null
 }
 _psij_event() { # STATE
     _psij_step=$1
@@ -149,12 +152,13 @@ def shell_functions(
         records: the folder for the reports of the ends of jobs.
         log: a shell word for the file that the script itself prints to.
         keep: keep that file also after success.
-        native: shell words for ``id``, ``restarts``, ``nodes`` and ``site``, and the shell
-            command ``stopped``.
+        native: shell words for ``id``, ``index``, ``restarts``, ``nodes`` and ``site``, and the
+            shell command ``stopped``.
     """
     lines = [
         f"_psij_token={quote(token)}",
         f"_psij_id={native['id']}",
+        f"_psij_index={native['index']}",
         f"_psij_restarts={native['restarts']}",
         f"_psij_nodes={native['nodes']}",
         f"_psij_inbox={quote(inbox)}",

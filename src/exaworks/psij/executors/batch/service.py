@@ -8,6 +8,7 @@ thread.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import threading
@@ -31,8 +32,8 @@ __all__ = ["Service", "Tracking"]
 
 logger = logging.getLogger(__name__)
 
-_POLL_INBOX = 0.2
-_POLL_INBOX_SLOWLY = 0.5
+_SLOWER_IF_QUIET = 2.5
+_LOOK_AGAIN_AFTER = 5.0
 _QUIET_AFTER = 120.0
 _END_OF_LOG = 4096
 _MOST_COMPLAINTS = 100
@@ -49,6 +50,7 @@ class Tracking:
         delay: seconds until the first query about it.
         announce: told of each new status.
         token: what the job calls itself in its reports; ``None`` if it does not report to us.
+        log: the file that its script prints to; ``None`` if only the job's record tells.
     """
 
     job: Job
@@ -57,6 +59,7 @@ class Tracking:
     delay: float
     announce: Callable[[Job, JobStatus], None]
     token: str | None = None
+    log: str | None = None
 
 
 class Service:
@@ -73,7 +76,7 @@ class Service:
         self._tracked: dict[Job, Tracking] = {}
         self._by_report: dict[tuple[str, str], Job] = {}
         self._expected: dict[str, list[Report]] = {}
-        self._elements: dict[str, int] = {}
+        self._temporary: dict[str, tuple[list[str], int]] = {}
         self._timer: Timer | None = None
         self._poll_timer: Timer | None = None
         self._last_news = time.monotonic()
@@ -84,6 +87,11 @@ class Service:
         self._lock = threading.Lock()
         self._ended = threading.Condition()
         self._end_count = 0
+
+    @property
+    def cwd(self) -> str:
+        """Where jobs run that name no directory."""
+        return os.getcwd() if self.runner.host is None else self.runner.home()
 
     @classmethod
     def get(cls, key: Any, make: Callable[[], Service]) -> Service:
@@ -105,7 +113,8 @@ class Service:
     def _close_all(cls) -> None:
         for service in cls._services.values():
             if service._prepared:
-                service.spool.close()
+                with contextlib.suppress(OSError):
+                    service.spool.close()
 
     def prepare(self) -> None:
         """Make the work folder, once, and clear it of what is very old."""
@@ -115,7 +124,11 @@ class Service:
             self.spool.prepare()
             self._prepared = True
         Workers.get().run(self.site)
-        Workers.get().run(self.spool.sweep)
+        Workers.get().run(self._sweep)
+
+    def _sweep(self) -> None:
+        with contextlib.suppress(OSError):
+            self.spool.sweep()
 
     def site(self) -> Site | None:
         """Facts about the installation. Blocks until it has answered once.
@@ -135,6 +148,23 @@ class Service:
                 )
         return self._site
 
+    def remove(self, files: Sequence[str]) -> None:
+        """Remove files, if that can be done now; else they are swept away some day."""
+        with contextlib.suppress(OSError):
+            self.runner.remove(files)
+
+    def make_void(self, token: str) -> None:
+        """See to it that a submission does not run, if the scheduler should have taken it.
+
+        If the machine cannot be reached at present, that is done when it can be.
+        """
+        try:
+            self.runner.write(self.spool.path("void", token), b"")
+        except OSError:
+            Reactor.get().call_later(
+                _LOOK_AGAIN_AFTER, lambda: Workers.get().run(lambda: self.make_void(token))
+            )
+
     # -- following jobs
 
     def expect(self, token: str) -> None:
@@ -148,14 +178,14 @@ class Service:
         with self._lock:
             self._expected.pop(token, None)
 
-    def follow(self, jobs: Sequence[Tracking], elements: str | None = None) -> None:
+    def follow(self, jobs: Sequence[Tracking], files: Sequence[str] = ()) -> None:
         """Watch jobs until they have ended.
 
         Args:
-            jobs: the jobs.
-            elements: a file to remove when all of them have ended.
+            jobs: the jobs; all of one submission, or none of this process's.
+            files: files to remove when all of them have ended.
         """
-        Reactor.get().call_soon(lambda: self._follow(jobs, elements))
+        Reactor.get().call_soon(lambda: self._follow(jobs, files))
 
     def cancel_requested(self, jobs: Iterable[Job]) -> None:
         """The scheduler has taken a request of ours to cancel jobs."""
@@ -183,7 +213,7 @@ class Service:
 
         Reactor.get().call_soon(run)
 
-    def _follow(self, jobs: Sequence[Tracking], elements: str | None) -> None:
+    def _follow(self, jobs: Sequence[Tracking], files: Sequence[str]) -> None:
         now = time.monotonic()
         early: list[Report] = []
         for each in jobs:
@@ -198,8 +228,8 @@ class Service:
         for token in tokens:
             with self._lock:
                 early += self._expected.pop(token, [])
-        if elements is not None:
-            self._elements[elements] = len(jobs)
+            if files:
+                self._temporary[token] = (list(files), len(jobs))
         for report in early:
             self._take_report(now, report)
         self._last_news = now
@@ -210,14 +240,17 @@ class Service:
 
     def _start_polling(self) -> None:
         if self._poll_timer is None:
-            self._poll_timer = Reactor.get().call_later(_POLL_INBOX, self._poll_inbox)
+            self._poll_timer = Reactor.get().call_later(self.runner.pause, self._poll_inbox)
 
     def _poll_inbox(self) -> None:
         self._poll_timer = None
         Workers.get().run(self._read_inbox)
 
     def _read_inbox(self) -> None:
-        reports = self.spool.take_reports()
+        try:
+            reports = self.spool.take_reports()
+        except OSError:  # told by whoever asks the scheduler
+            reports = []
         Reactor.get().call_soon(lambda: self._take_reports(reports))
 
     def _take_reports(self, reports: list[Report]) -> None:
@@ -229,7 +262,7 @@ class Service:
             self._step()
         if self._by_report or self._expected:
             quiet = now - self._last_news > _QUIET_AFTER
-            pause = _POLL_INBOX_SLOWLY if quiet else _POLL_INBOX
+            pause = self.runner.pause * (_SLOWER_IF_QUIET if quiet else 1)
             if self._poll_timer is None:
                 self._poll_timer = Reactor.get().call_later(pause, self._poll_inbox)
 
@@ -286,20 +319,18 @@ class Service:
             if tracking.token is not None:
                 name = self.adapter.record_name(tracking.native_id)[1]
                 self._by_report.pop((tracking.token, name), None)
-                self._release_elements(tracking.token)
+                self._remove_files(tracking.token)
             with self._ended:
                 self._end_count += 1
                 self._ended.notify_all()
         tracking.announce(job, status)
 
-    def _release_elements(self, token: str) -> None:
-        path = self.spool.path("elements", token)
-        if path not in self._elements:
-            return
-        self._elements[path] -= 1
-        if not self._elements[path]:
-            del self._elements[path]
-            Workers.get().run(lambda: self.runner.remove([path]))
+    def _remove_files(self, token: str) -> None:
+        files, count = self._temporary.pop(token, ([], 0))
+        if count > 1:
+            self._temporary[token] = (files, count - 1)
+        elif count:
+            Workers.get().run(lambda: self.remove(files))
 
     # -- in worker threads
 
@@ -348,33 +379,43 @@ class Service:
         self._in_reactor(lambda now: self._monitor.accounting_answered(now, jobs, answer))
 
     def _read_files(self, jobs: dict[Any, str]) -> None:
-        found = {job: self._look_for(job, native_id) for job, native_id in jobs.items()}
+        try:
+            found = self._look_for(jobs)
+        except OSError:
+            Reactor.get().call_later(
+                _LOOK_AGAIN_AFTER,
+                lambda: self._in_reactor(lambda now: self._monitor.look_again(jobs)),
+            )
+            return
+        except Exception:
+            logger.exception("cannot look for the records of jobs")
+            found = {job: Findings() for job in jobs}
         self._in_reactor(lambda now: self._monitor.files_read(now, found))
 
-    def _look_for(self, job: Any, native_id: str) -> Findings:
-        try:
-            site, name = self.adapter.record_name(native_id)
-            if site is None:
-                here = self.site()
-                site = here.name if here is not None else None
-            record = self.spool.find_record(site, name)
-            log = self._log_of(job, record)
-            file = self.runner.read(log, _END_OF_LOG) if log is not None else None
-            if file is None:
-                return Findings(record)
-            text = file.data.decode("utf-8", "replace")
-            return Findings(record, log, self.adapter.read_log(text))
-        except Exception:
-            logger.exception("cannot look for the record of job %s", native_id)
-            return Findings()
-
-    def _log_of(self, job: Any, record: Report | None) -> str | None:
-        tracking = self._tracked.get(job)
-        if tracking is None or tracking.token is None:
-            return record.log if record is not None else None
-        index = self.adapter.element_index(tracking.native_id)
-        name = tracking.token if index is None else f"{tracking.token}_{index}"
-        return self.spool.path("log", f"{name}.log")
+    def _look_for(self, jobs: dict[Any, str]) -> dict[Any, Findings]:
+        places = {job: self.adapter.record_name(native_id) for job, native_id in jobs.items()}
+        if any(site is None for site, _ in places.values()):
+            here = self.site()
+            name = here.name if here is not None else None
+            places = {job: (site or name, native) for job, (site, native) in places.items()}
+        records = self.spool.find_records(places)
+        logs: dict[Any, str] = {}
+        for job in jobs:
+            tracking, record = self._tracked.get(job), records.get(job)
+            log = tracking.log if tracking is not None else None
+            log = log or (record.log if record is not None else None)
+            if log is not None:
+                logs[job] = log
+        files = self.runner.read_many(list(logs.values()), _END_OF_LOG)
+        found = {}
+        for job in jobs:
+            log = logs.get(job, "")
+            if log not in files:
+                found[job] = Findings(records.get(job))
+                continue
+            text = files[log].data.decode("utf-8", "replace")
+            found[job] = Findings(records.get(job), log, self.adapter.read_log(text))
+        return found
 
 
 os.register_at_fork(after_in_child=Service._forget_after_fork)

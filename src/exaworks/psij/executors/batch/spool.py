@@ -10,7 +10,10 @@
         arrays/             the :attr:`Job.id` of each element of an array, one a line
         nodes/              the node lists of running jobs
         scripts/            submitted scripts, if they are to be kept
+        jobs/               how jobs stand, on machines that have no scheduler
         void/               submissions that were given up and must not run
+        submits/            answers to submissions that came over a connection
+        staged/             files on their way from or to another machine
 
 Everything must be on a file system that the login and compute nodes share. Whatever its owner
 could not remove is swept away after 30 days.
@@ -20,7 +23,8 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
 
 from exaworks.psij.executors.batch.report import Report, parse_report
 from exaworks.psij.runner import Runner
@@ -30,23 +34,29 @@ __all__ = ["Spool"]
 _KEEP = 30 * 86400.0
 _KEEP_ELEMENTS = 180 * 86400.0  # an array may wait for long in a queue
 _SWEEP_EVERY = 86400.0
+_WRITTEN_BY_JOBS = ("log", "nodes", "records", "elements")
+_SWEPT = (
+    "inbox", "records", "log", "nodes", "scripts", "void", "arrays", "submits", "staged", "jobs",
+)  # fmt: skip
+
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 class Spool:
     """The files of one batch executor. All methods that touch files block."""
 
-    def __init__(self, runner: Runner, folder: Path) -> None:
+    def __init__(self, runner: Runner, folder: str) -> None:
         """Use a folder, which need not exist yet.
 
         Args:
             runner: where the folder is.
-            folder: the folder.
+            folder: its absolute path.
         """
         self._runner = runner
-        self.folder = folder.absolute()
+        self.folder = folder
         unique = f"{os.uname().nodename}-{os.getpid()}-{os.urandom(4).hex()}"
-        self.inbox = str(self.folder / "inbox" / unique)
-        self.records = str(self.folder / "records")
+        self.inbox = self.path("inbox", unique)
+        self.records = self.path("records")
         self._incomplete: dict[str, int] = {}
         self._arrays: dict[str, list[str]] = {}
 
@@ -70,7 +80,8 @@ class Spool:
         if len(first) == 32:
             return "-".join((first[:8], first[8:12], first[12:16], first[16:20], first[20:]))
         if token not in self._arrays:
-            file = self._runner.read(self.path("arrays", token))
+            path = self.path("arrays", token)
+            file = self._runner.read_many([path]).get(path)
             self._arrays[token] = file.data.decode().split() if file is not None else []
         ids = self._arrays[token]
         return ids[index] if index < len(ids) else None
@@ -85,15 +96,13 @@ class Spool:
                     found.append(report)
         return found
 
-    def path(self, kind: str, name: str) -> str:
-        """The path of the file ``name`` in the subfolder ``kind``."""
-        return str(self.folder / kind / name)
+    def path(self, kind: str, name: str = "") -> str:
+        """The path of the file ``name`` in the subfolder ``kind``, or of that folder."""
+        return os.path.join(self.folder, kind, name) if name else os.path.join(self.folder, kind)
 
     def prepare(self) -> None:
         """Make the folders that job scripts and the scheduler write to."""
-        os.makedirs(self.inbox, exist_ok=True)
-        for kind in ("log", "nodes", "records", "elements"):
-            os.makedirs(self.folder / kind, exist_ok=True)
+        self._runner.make_folders([self.inbox, *(self.path(kind) for kind in _WRITTEN_BY_JOBS)])
 
     def take_reports(self) -> list[Report]:
         """Read and remove the reports that have arrived, in order of time."""
@@ -113,39 +122,47 @@ class Spool:
         reports.sort(key=lambda r: (r.time, r.state is None))
         return reports
 
-    def find_record(self, site: str | None, native_id: str) -> Report | None:
-        """The record of the end of a job.
+    def find_records(self, jobs: Mapping[_Key, tuple[str | None, str]]) -> dict[_Key, Report]:
+        """The records of the ends of jobs.
 
         Args:
-            site: the cluster; ``None``: unknown, and then the record is only found if jobs of no
-                more than one cluster have that id.
-            native_id: the id as the job itself knew it.
+            jobs: the jobs, each with its cluster (``None``: unknown, and then the record is only
+                found if jobs of no more than one cluster have that id) and the id as the job
+                itself knew it.
+
+        Raises:
+            OSError: nobody could look.
         """
-        sites = self._runner.folders(self.records) if site is None else [site]
-        found = []
-        for each in sites:
-            file = self._runner.read(os.path.join(self.records, each, native_id))
-            report = parse_report(file.data, file.mtime) if file is not None else None
-            if report is not None:
-                found.append(report)
-        return found[0] if len(found) == 1 else None
+        unknown = any(site is None for site, _ in jobs.values())
+        sites = self._runner.folders(self.records) if unknown else []
+        places = {
+            key: [os.path.join(self.records, each, name) for each in ([site] if site else sites)]
+            for key, (site, name) in jobs.items()
+        }
+        files = self._runner.read_many([path for paths in places.values() for path in paths])
+        found = {}
+        for key, paths in places.items():
+            reports = [
+                report
+                for path in paths
+                if path in files
+                and (report := parse_report(files[path].data, files[path].mtime)) is not None
+            ]
+            if len(reports) == 1:
+                found[key] = reports[0]
+        return found
 
     def close(self) -> None:
         """Remove the inbox: nobody will read it."""
-        names = [os.path.join(self.inbox, f.name) for f in self._runner.read_folder(self.inbox)]
-        self._runner.remove(names)
-        try:
-            os.rmdir(self.inbox)
-        except OSError:
-            return
+        self._runner.remove_folder(self.inbox)
 
     def sweep(self) -> None:
         """Remove what is older than 30 days; at most once a day among all processes."""
-        mark, now = self.path("", "swept"), time.time()
-        last = self._runner.read(mark)
-        if last is not None and now - last.mtime < _SWEEP_EVERY:
+        mark = self.path("swept")
+        last = self._runner.read_many([mark]).get(mark)
+        if last is not None and time.time() - last.mtime < _SWEEP_EVERY:
             return
         self._runner.write(mark, b"")
-        for kind in ("inbox", "records", "log", "nodes", "scripts", "void", "arrays"):
-            self._runner.sweep(self.path(kind, ""), now - _KEEP)
-        self._runner.sweep(self.path("elements", ""), now - _KEEP_ELEMENTS)
+        for kind in _SWEPT:
+            self._runner.sweep(self.path(kind), _KEEP)
+        self._runner.sweep(self.path("elements"), _KEEP_ELEMENTS)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from exaworks.psij.exceptions import PSIJException, SubmitException
 from exaworks.psij.executors.batch.adapter import Accepted, Rejected
 from exaworks.psij.executors.batch.config import BatchSchedulerExecutorConfig
-from exaworks.psij.executors.batch.jobscript import Plan, plan, render
+from exaworks.psij.executors.batch.jobscript import Entry, Plan, Submission, plan, render
 from exaworks.psij.executors.batch.service import Service
 from exaworks.psij.executors.batch.workers import Workers
 from exaworks.psij.job import Job
-from exaworks.psij.job_launcher import Launcher
 
 __all__ = ["Submitter"]
 
 _RETRY_AT_LEAST_EVERY = 15.0
 
-Pair = tuple[Job, Launcher]
+Accept = Callable[[Sequence[Entry], Sequence[str], Submission], None]
 
 
 class Submitter:
@@ -29,21 +29,21 @@ class Submitter:
         self,
         service: Callable[[], Service],
         settings: BatchSchedulerExecutorConfig,
-        launcher: Callable[[str | None], Launcher],
-        accepted: Callable[[Sequence[Job], Sequence[str], str], None],
+        prepare: Callable[[Job], Entry],
+        accepted: Accept,
     ) -> None:
         """Make a submitter.
 
         Args:
             service: gives the watcher of the jobs, which also knows the scheduler.
             settings: the executor's settings.
-            launcher: gives a launcher by name.
-            accepted: told of jobs that the scheduler has taken: the jobs, their ids and the
-                name of the submission.
+            prepare: says how a job is to be described to the scheduler.
+            accepted: told of jobs that the scheduler has taken, of their ids and of what was
+                submitted.
         """
         self._get_service = service
         self._settings = settings
-        self._launcher = launcher
+        self._prepare = prepare
         self._accepted = accepted
 
     def submit(self, jobs: Sequence[Job]) -> dict[Job, PSIJException]:
@@ -72,18 +72,15 @@ class Submitter:
             done.acquire()
         return bulk.failed
 
-    def _group(self, service: Service, jobs: Sequence[Job]) -> list[list[Pair]]:
+    def _group(self, service: Service, jobs: Sequence[Job]) -> list[list[Entry]]:
         """Put like jobs together, in groups that fit into an array."""
-        pairs: list[Pair] = []
-        for job in jobs:
-            assert job.spec is not None
-            pairs.append((job, self._launcher(job.spec.launcher)))
-        if len(pairs) == 1:
-            return [pairs]
-        alike: dict[Plan, list[Pair]] = {}
-        for job, launcher in pairs:
-            alike.setdefault(plan(job, launcher, service.adapter), []).append((job, launcher))
-        if len(alike) == len(pairs):
+        entries = [self._prepare(job) for job in jobs]
+        if len(entries) == 1:
+            return [entries]
+        alike: dict[Plan, list[Entry]] = {}
+        for entry in entries:
+            alike.setdefault(plan(entry, service.adapter), []).append(entry)
+        if len(alike) == len(entries):
             return list(alike.values())
         site = service.site()
         if site is None:
@@ -103,8 +100,8 @@ class _Bulk:
         self,
         service: Service,
         settings: BatchSchedulerExecutorConfig,
-        accepted: Callable[[Sequence[Job], Sequence[str], str], None],
-        groups: Sequence[list[Pair]],
+        accepted: Accept,
+        groups: Sequence[list[Entry]],
     ) -> None:
         self.failed: dict[Job, PSIJException] = {}
         self._service = service
@@ -132,9 +129,9 @@ class _Bulk:
                 problem = SubmitException(f"{self._adapter.title}: {unknown}", unknown)
             if problem is not None:
                 with self._lock:
-                    self.failed.update((job, problem) for part in waiting for job, _ in part)
+                    self.failed.update((each.owner, problem) for part in waiting for each in part)
 
-    def _submit_parts(self, waiting: deque[list[Pair]]) -> PSIJException | None:
+    def _submit_parts(self, waiting: deque[list[Entry]]) -> PSIJException | None:
         """Submit a group; in smaller parts, and later, if the scheduler takes no more for now.
 
         Args:
@@ -144,9 +141,9 @@ class _Bulk:
             why the parts that are left in ``waiting`` cannot be submitted.
         """
         while waiting:
-            pairs = waiting[0]
+            entries = waiting[0]
             seen = self._service.wait_for_end(-1, 0)
-            rejected = self._submit_once(pairs)
+            rejected = self._submit_once(entries)
             if rejected is None:
                 waiting.popleft()
             elif not rejected.queue_limit or self._settings.on_queue_limit != "wait":
@@ -157,36 +154,42 @@ class _Bulk:
                 if rejected.transient and not rejected.queue_limit:
                     self._unreachable = problem
                 return problem
-            elif len(pairs) > 1:
+            elif len(entries) > 1:
                 waiting.popleft()
-                half = len(pairs) // 2
-                waiting.extendleft((pairs[half:], pairs[:half]))
+                half = len(entries) // 2
+                waiting.extendleft((entries[half:], entries[:half]))
             else:
                 self._service.wait_for_end(seen, _RETRY_AT_LEAST_EVERY)
         return None
 
-    def _submit_once(self, pairs: Sequence[Pair]) -> Rejected | None:
+    def _submit_once(self, entries: Sequence[Entry]) -> Rejected | None:
         spool, runner = self._service.spool, self._service.runner
-        token = spool.new_token(pairs[0][0].id if len(pairs) == 1 else None)
-        submission = render(pairs, self._adapter, spool, token, self._settings.keep_files)
+        token = spool.new_token(entries[0].owner.id if len(entries) == 1 else None)
+        submission = render(
+            entries, self._adapter, spool, token, self._settings.keep_files, self._service.cwd
+        )
         if submission.elements is not None and submission.elements_path is not None:
             runner.write(submission.elements_path, submission.elements)
-            ids = "".join(f"{job.id}\n" for job, _ in pairs)
+            ids = "".join(f"{each.owner.id}\n" for each in entries)
             runner.write(spool.path("arrays", token), ids.encode())
-        if self._settings.keep_files:
-            runner.write(spool.path("scripts", f"{token}.sh"), submission.script)
+        if self._settings.keep_files or self._adapter.script_file:
+            runner.write(submission.path, submission.script, executable=True)
         command = self._adapter.submit_command(
-            submission.options, submission.outside, submission.script
+            submission.options, submission.outside, submission.script, submission.path
         )
+        command = replace(command, once=spool.path("submits", token))
         self._service.expect(token)
-        count = len(pairs) if len(pairs) > 1 else None
+        count = len(entries) if len(entries) > 1 else None
         outcome = self._adapter.parse_submit(runner.run(command), count)
         if isinstance(outcome, Accepted):
-            self._accepted([job for job, _ in pairs], outcome.native_ids, token)
+            self._accepted(entries, outcome.native_ids, submission)
             return None
         self._service.expect_no_more(token)
         if outcome.uncertain:  # it must not run later on, when the job has been submitted again
-            runner.write(spool.path("void", token), b"")
+            self._service.make_void(token)
+        useless = [submission.path] if self._adapter.script_file else []
         if submission.elements_path is not None:
-            runner.remove([submission.elements_path, spool.path("arrays", token)])
+            useless += [submission.elements_path, spool.path("arrays", token)]
+        if useless:
+            self._service.remove(useless)
         return outcome
