@@ -178,7 +178,7 @@ class SshRunner:
         self.home()
         words = " ".join(map(quote, paths))
         archive = self._files(
-            f"eval \"set -- $(cat)\"\n{self._tar} -cf - \"$@\" 2>/dev/null || true",
+            f'eval "set -- $(cat)"\n{self._tar} -cf - "$@" 2>/dev/null || true',
             os.fsencode(words),
         )
         by_member = {path.lstrip("/"): path for path in paths}

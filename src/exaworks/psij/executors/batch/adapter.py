@@ -201,6 +201,9 @@ class SchedulerAdapter(ABC):
     """Whether the script must lie in a file until the job has started, instead of being read when
     it is submitted."""
 
+    can_hold: bool = True
+    """Whether jobs can be held back from starting."""
+
     dependency_kinds: frozenset[str] = frozenset()
     """The kinds of dependencies between jobs that the scheduler itself keeps."""
 

@@ -180,10 +180,14 @@ class BatchExecutor(ManagedExecutor):
 
     def hold(self, job: Job) -> None:
         """See :meth:`JobExecutor.hold`."""
+        if not self.adapter.can_hold:
+            raise self._unsupported("hold()")
         self._request(self.adapter.hold_commands, [self._queued(job)], "hold")
 
     def release(self, job: Job) -> None:
         """See :meth:`JobExecutor.release`."""
+        if not self.adapter.can_hold:
+            raise self._unsupported("release()")
         self._request(self.adapter.release_commands, [self._queued(job)], "release")
 
     def _queued(self, job: Job) -> Job:

@@ -1,0 +1,22 @@
+"""The executor for machines without a scheduler, against the PSI/J semantics."""
+
+import pytest
+
+from exaworks.psij import JobExecutor
+from exaworks.psij.conformance import JobExecutorConformance
+from exaworks.psij.executors.batch import BatchSchedulerExecutorConfig
+
+pytestmark = pytest.mark.ssh
+
+
+class TestSsh(JobExecutorConformance):
+    can_hold = False
+    same_machine = False
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path_factory: pytest.TempPathFactory) -> None:
+        self.folder = tmp_path_factory.mktemp("far away")
+
+    def make_executor(self) -> JobExecutor:
+        settings = BatchSchedulerExecutorConfig(work_directory=self.folder)
+        return JobExecutor.get_instance("ssh", url="ssh://cluster", config=settings)
