@@ -84,8 +84,15 @@ use_key() { install -m 600 "$R/$1" "$R/current_key"; }
 
 listens() { alive "$R/sshd.pid" sshd; }
 
+serves_current_key() {
+    ssh-keyscan -t ed25519 -p "$SSHD_PORT" 127.0.0.1 2>/dev/null |
+        grep -qF "$(ssh-keygen -yf "$R/current_key" | cut -d' ' -f1,2)"
+}
+
 reload() {
-    ! listens || { kill -HUP "$(cat "$R/sshd.pid")" && sleep 0.3 && until_ok 10 listens; }
+    listens || return 0
+    kill -HUP "$(cat "$R/sshd.pid")"
+    until_ok 10 serves_current_key || die "it does not serve the new key, see $R/log"
 }
 
 do_start() {

@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "explain": "Say in plain words why a job does not start, or why it failed.",
     "forget": "Remove jobs that have ended from the list, with their kept output.",
     "executors": "List the executors, and which of them can be used here.",
+    "site": "List, show, detect and check profiles of sites.",
     "info": "Show versions, paths, switches and what can be used here.",
     "completion": "Print the script that completes commands in your shell.",
 }

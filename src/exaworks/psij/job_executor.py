@@ -82,6 +82,9 @@ class JobExecutor(ABC):
     _NAME_: ClassVar[str]
     _VERSION_: ClassVar[Any]
 
+    _host: str | None = None
+    """The name of the machine where jobs run, if it has other files than this one."""
+
     def __init__(self, url: str | None = None, config: JobExecutorConfig | None = None) -> None:
         """Make an executor.
 
@@ -162,7 +165,7 @@ class JobExecutor(ABC):
         everything = list(jobs)
         failed: list[tuple[Job, PSIJException]] = []
         for job in everything:
-            check_spec(job.spec)
+            check_spec(job.spec, self._host)
         for job in everything:
             try:
                 self.submit(job)
@@ -282,7 +285,7 @@ class JobExecutor(ABC):
             )
         if job.executor not in (None, self):
             raise InvalidStateException(f"{job} is being submitted to {job.executor} already")
-        spec = check_spec(job.spec)
+        spec = check_spec(job.spec, self._host)
         job.executor = self
         return spec
 

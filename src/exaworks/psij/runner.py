@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["Command", "CommandResult", "FileEntry", "LocalRunner", "Runner"]
+__all__ = ["Command", "CommandResult", "FileEntry", "LocalRunner", "Mover", "Runner"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,33 @@ class FileEntry:
     data: bytes
 
 
+class Mover(Protocol):
+    """Brings files to another machine and back. All methods block and raise :class:`OSError`."""
+
+    def upload(self, folder: str, files: Sequence[str]) -> None:
+        """Bring files or folders of this machine into a folder, under the names 0, 1, ...
+
+        Args:
+            folder: the folder there, which is made.
+            files: paths here.
+
+        Raises:
+            FileNotFoundError: one of them does not exist.
+        """
+        ...
+
+    def download(self, folder: str, files: Sequence[str]) -> None:
+        """Fetch what lies in a folder under the names 0, 1, ..., and remove it there.
+
+        What is not there is left out.
+
+        Args:
+            folder: the folder there.
+            files: where to put it on this machine.
+        """
+        ...
+
+
 class Runner(Protocol):
     """Runs commands and handles files. All methods block and may be called in any thread.
 
@@ -115,6 +143,11 @@ class Runner(Protocol):
     @property
     def pause(self) -> float:
         """How many seconds should pass between two looks into a folder."""
+        ...
+
+    @property
+    def mover(self) -> Mover | None:
+        """What brings files there and back; ``None`` if there is nothing to move."""
         ...
 
     def home(self) -> str:
@@ -138,15 +171,14 @@ class Runner(Protocol):
         ...
 
     def remove(self, paths: Sequence[str]) -> None:
-        """Remove files. Those that do not exist or cannot be removed are left."""
+        """Remove files, and folders with all that is in them.
+
+        What does not exist is passed over, and what cannot be removed is left.
+        """
         ...
 
     def make_folders(self, paths: Sequence[str]) -> None:
         """Make folders that do not exist yet, with their parents."""
-        ...
-
-    def remove_folder(self, path: str) -> None:
-        """Remove a folder and the files in it, if it holds nothing else."""
         ...
 
     def folders(self, path: str) -> list[str]:
@@ -178,6 +210,11 @@ class LocalRunner:
     def pause(self) -> float:
         """See :attr:`Runner.pause`."""
         return 0.2
+
+    @property
+    def mover(self) -> None:
+        """See :attr:`Runner.mover`."""
+        return
 
     def home(self) -> str:
         """See :meth:`Runner.home`."""
@@ -262,6 +299,8 @@ class LocalRunner:
         for path in paths:
             try:
                 os.unlink(path)
+            except (IsADirectoryError, PermissionError):
+                shutil.rmtree(path, ignore_errors=True)
             except OSError:
                 continue
 
@@ -269,15 +308,6 @@ class LocalRunner:
         """See :meth:`Runner.make_folders`."""
         for path in paths:
             os.makedirs(path, exist_ok=True)
-
-    def remove_folder(self, path: str) -> None:
-        """See :meth:`Runner.remove_folder`."""
-        try:
-            with os.scandir(path) as entries:
-                self.remove([entry.path for entry in entries])
-            os.rmdir(path)
-        except OSError:
-            return
 
     def folders(self, path: str) -> list[str]:
         """See :meth:`Runner.folders`."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from exaworks.psij.job import Job
 from exaworks.psij.job_launcher import Launcher, PrefixLauncher
 from exaworks.psij.job_spec import JobSpec
-from exaworks.psij.staging import StageOutFlags
+from exaworks.psij.staging import URI, StageOutFlags
 from exaworks.psij.validate import command, directory, expand_home
 
 __all__ = [
@@ -32,7 +32,10 @@ __all__ = [
     "quote",
     "stage_in_script",
     "stage_out_script",
+    "staged",
 ]
+
+_STAGED = "exaworks-staged"
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -208,22 +211,40 @@ def _source(path: Path) -> str:
     return os.path.abspath(expand_home(path))
 
 
+def staged(direction: str, number: int) -> URI:
+    """A place for a file on its way from or to another machine.
+
+    Scripts find it below ``$_psij_staged_in`` or ``$_psij_staged_out``.
+
+    Args:
+        direction: ``"in"`` or ``"out"``.
+        number: which file.
+    """
+    return URI(f"{_STAGED}:{direction}/{number}")
+
+
+def _place(uri: URI) -> str:
+    """A word of shell for the location of a file."""
+    if uri.scheme == _STAGED:
+        direction, _, number = uri.path.partition("/")
+        return f'"$_psij_staged_{direction}"/{number}'
+    return quote(os.path.abspath(uri.path))
+
+
 def _stage_in_lines(spec: JobSpec) -> list[str]:
     lines = []
     for item in sorted(spec.stage_in, key=lambda i: (str(i.target), str(i.source))):
-        source = os.path.abspath(item.source.path)
         mode = item.mode.name.lower()
-        lines.append(f"_psij_stage {quote(source)} {quote(str(item.target))} {mode} 0")
+        lines.append(f"_psij_stage {_place(item.source)} {quote(str(item.target))} {mode} 0")
     return lines
 
 
 def _stage_out_lines(spec: JobSpec) -> list[str]:
     lines = []
     for item in sorted(spec.stage_out, key=lambda i: (str(i.source), str(i.target))):
-        target = os.path.abspath(item.target.path)
         optional = int(bool(item.flags & StageOutFlags.IF_PRESENT))
         action = (
-            f"_psij_stage {quote(str(item.source))} {quote(target)} "
+            f"_psij_stage {quote(str(item.source))} {_place(item.target)} "
             f"{item.mode.name.lower()} {optional}"
         )
         lines.append(_when(item.flags, action))

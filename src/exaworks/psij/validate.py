@@ -94,25 +94,26 @@ def _check_attributes(attributes: Any) -> None:
         _text(name, f"attributes.custom_attributes key {name!r}", optional=False)
 
 
-def _check_uri(uri: URI, field: str) -> None:
-    if not uri.is_local:
+def _check_uri(uri: URI, field: str, host: str | None) -> None:
+    if not uri.is_local and (uri.scheme != "file" or uri.hostname != host):
+        there = f", or file://{host}/path for files of {host}" if host is not None else ""
         raise InvalidJobException(
             f"{field} is {uri}: only files of this file system can be staged "
-            "(a path, or file:///path)"
+            f"(a path, or file:///path{there})"
         )
     _text(uri.path, field)
 
 
-def _check_staging(spec: JobSpec) -> None:
+def _check_staging(spec: JobSpec, host: str | None) -> None:
     for stage_in in spec.stage_in:
         if not isinstance(stage_in, StageIn):
             raise InvalidJobTypeException(f"stage_in must contain StageIn, not {stage_in!r}")
-        _check_uri(stage_in.source, "stage_in source")
+        _check_uri(stage_in.source, "stage_in source", host)
         _text(stage_in.target, "stage_in target", path=True)
     for stage_out in spec.stage_out:
         if not isinstance(stage_out, StageOut):
             raise InvalidJobTypeException(f"stage_out must contain StageOut, not {stage_out!r}")
-        _check_uri(stage_out.target, "stage_out target")
+        _check_uri(stage_out.target, "stage_out target", host)
         _text(stage_out.source, "stage_out source", path=True)
     if not spec.cleanup:
         return
@@ -130,8 +131,13 @@ def _check_staging(spec: JobSpec) -> None:
             )
 
 
-def check_spec(spec: JobSpec | None) -> JobSpec:
+def check_spec(spec: JobSpec | None, host: str | None = None) -> JobSpec:
     """Check that a specification can be understood.
+
+    Args:
+        spec: the specification.
+        host: the machine where the job will run, if it is reached over a network; its files can
+            be staged, too.
 
     Returns:
         the specification.
@@ -176,7 +182,7 @@ def check_spec(spec: JobSpec | None) -> JobSpec:
     if spec.resources is not None:
         resources(Job(spec)).check()
     if spec.moves_data:
-        _check_staging(spec)
+        _check_staging(spec, host)
     if spec.launcher is not None and spec.launcher not in Launcher.get_launcher_names():
         known = ", ".join(sorted(Launcher.get_launcher_names()))
         raise InvalidJobException(f"launcher is {spec.launcher!r}; there are: {known}")

@@ -10,5 +10,12 @@ BUILTIN = (
     Descriptor("local", "0.3.0", f"{_HERE}.local.LocalJobExecutor", nice_name="This machine"),
     Descriptor("ssh", "0.3.0", f"{_HERE}.ssh.SshJobExecutor", nice_name="A machine over SSH"),
     Descriptor("slurm", "0.3.0", f"{_HERE}.slurm.SlurmJobExecutor", nice_name="Slurm"),
+    Descriptor(
+        "grid_engine",
+        "0.3.0",
+        f"{_HERE}.grid_engine.GridEngineJobExecutor",
+        ["sge", "uge"],
+        nice_name="Grid Engine",
+    ),
     Descriptor("flux", "0.3.0", f"{_HERE}.flux.FluxJobExecutor", nice_name="Flux"),
 )

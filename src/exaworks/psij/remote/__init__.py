@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from exaworks.psij.remote.address import Address
 from exaworks.psij.runner import LocalRunner, Runner
 
-__all__ = ["make_runner"]
+__all__ = ["Address", "make_runner"]
 
 
 def make_runner(
@@ -28,7 +29,6 @@ def make_runner(
     """
     if url in (None, "", "localhost"):
         return LocalRunner(timeout)
-    from exaworks.psij.remote.address import Address
     from exaworks.psij.remote.connection import Connection
     from exaworks.psij.remote.ssh import SshRunner
 

@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import ClassVar
+from typing import IO, ClassVar
 
 from exaworks.psij.remote import shell
 from exaworks.psij.remote.address import Address
@@ -34,6 +34,7 @@ PERSIST = 120
 _CONNECT_TIMEOUT = 30
 _MOST_AT_A_TIME = 6  # sshd allows 10 on one connection (MaxSessions), and others may use it too
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+_MOST_NOISE = 65536
 _BUSY = b"Session open refused by peer"
 
 _OPTIONS = (
@@ -54,7 +55,7 @@ _FINAL = re.compile(
 )
 
 
-class ConnectionFailed(OSError):
+class ConnectionFailed(ConnectionError):
     """The other machine cannot be reached.
 
     Attributes:
@@ -142,7 +143,12 @@ class Connection:
             connection._slots = threading.BoundedSemaphore(_MOST_AT_A_TIME)
 
     def execute(
-        self, body: str, data: bytes, timeout: float, setup: tuple[str, ...] = ()
+        self,
+        body: str,
+        data: bytes | IO[bytes],
+        timeout: float,
+        setup: tuple[str, ...] = (),
+        sink: IO[bytes] | None = None,
     ) -> shell.Reply:
         """Run shell text there.
 
@@ -151,6 +157,8 @@ class Connection:
             data: its standard input.
             timeout: seconds.
             setup: lines to run before.
+            sink: a file for its output, which then is not in the reply; it is left at the
+                beginning of what the text has printed.
 
         Returns:
             its output; without an exit code if the answer was lost on the way.
@@ -168,8 +176,10 @@ class Connection:
         while True:
             path = self._open()
             with self._slots:
-                out, err = self._run(self._words(path, text), data, deadline)
+                out, err = self._run(self._words(path, text), data, deadline, sink)
             reply = shell.read_reply(self._marker, out, err)
+            if sink is not None and reply.code is not None:
+                sink.seek(len(out) - len(reply.out))
             if reply.code is not None:
                 return reply
             if _BUSY in err and time.monotonic() + 1 < deadline:
@@ -189,12 +199,24 @@ class Connection:
         options = self._options(path, "ControlMaster=no", "BatchMode=yes", "ProxyCommand=false")
         return [*options, "--", self.address.destination, text]
 
-    def _run(self, words: list[str], data: bytes, deadline: float) -> tuple[bytes, bytes]:
+    def _run(
+        self, words: list[str], data: bytes | IO[bytes], deadline: float, sink: IO[bytes] | None
+    ) -> tuple[bytes, bytes]:
+        """Run ssh.
+
+        Returns:
+            what it printed: of a sink, the beginning; and on standard error.
+        """
+        if not isinstance(data, bytes):
+            data.seek(0)
+        if sink is not None:
+            sink.seek(0)
+            sink.truncate()
         try:
             process = subprocess.Popen(
                 words,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdin=subprocess.PIPE if isinstance(data, bytes) else data,
+                stdout=subprocess.PIPE if sink is None else sink,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
             )
@@ -203,7 +225,8 @@ class Connection:
                 f"cannot start {words[0]}: {problem}. Install OpenSSH's client", transient=False
             ) from problem
         try:
-            return process.communicate(data, max(0.1, deadline - time.monotonic()))
+            left = max(0.1, deadline - time.monotonic())
+            out, err = process.communicate(data if isinstance(data, bytes) else None, left)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
@@ -212,6 +235,10 @@ class Connection:
             process.kill()
             process.communicate()
             raise
+        if sink is not None:
+            sink.seek(0)
+            out = sink.read(_MOST_NOISE)
+        return out, err
 
     # -- the master
 

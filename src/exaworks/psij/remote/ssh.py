@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from typing import IO
 
 from exaworks.psij.remote import shell
 from exaworks.psij.remote.connection import Connection, ConnectionFailed
@@ -22,6 +25,7 @@ _PATIENCE = 60.0
 
 _RETRY_PAUSE = 1.0
 _FILES_TIMEOUT = 120.0
+_TRANSFER_TIMEOUT = 86400.0
 _MOST_FILES = 4000
 _NOT_FOUND = 3
 
@@ -52,6 +56,11 @@ class SshRunner:
     def host(self) -> str:
         """See :attr:`Runner.host`."""
         return str(self._connection.address)
+
+    @property
+    def mover(self) -> SshRunner:
+        """See :attr:`Runner.mover`."""
+        return self
 
     @property
     def pause(self) -> float:
@@ -129,14 +138,20 @@ class SshRunner:
 
     # -- files
 
-    def _files(self, text: str, data: bytes = b"") -> bytes:
+    def _files(
+        self,
+        text: str,
+        data: bytes | IO[bytes] = b"",
+        timeout: float = _FILES_TIMEOUT,
+        sink: IO[bytes] | None = None,
+    ) -> bytes:
         """Run text that handles files.
 
         Raises:
             OSError: it failed, or the connection did.
         """
         try:
-            reply = self._connection.execute(text, data, _FILES_TIMEOUT, ())
+            reply = self._connection.execute(text, data, timeout, (), sink)
         except TimeoutError as late:
             raise ConnectionFailed(f"{self.host} does not answer", transient=True) from late
         if reply.code is None:
@@ -223,18 +238,11 @@ class SshRunner:
         """See :meth:`Runner.remove`."""
         if paths:
             words = " ".join(map(quote, paths))
-            self._files('eval "rm -f -- $(cat)" 2>/dev/null || true', os.fsencode(words))
+            self._files('eval "rm -rf -- $(cat)" 2>/dev/null || true', os.fsencode(words))
 
     def make_folders(self, paths: Sequence[str]) -> None:
         """See :meth:`Runner.make_folders`."""
         self._files(f"mkdir -p -- {' '.join(map(quote, paths))}")
-
-    def remove_folder(self, path: str) -> None:
-        """See :meth:`Runner.remove_folder`."""
-        self._files(
-            f"cd -- {quote(path)} 2>/dev/null || exit {_NOT_FOUND}\n"
-            f"rm -f -- * 2>/dev/null; cd /; rmdir -- {quote(path)} 2>/dev/null || true"
-        )
 
     def folders(self, path: str) -> list[str]:
         """See :meth:`Runner.folders`."""
@@ -253,6 +261,57 @@ class SshRunner:
             f"find . -depth -type d -mtime +{days} ! -name . -exec rmdir -- {{}} + 2>/dev/null\n"
             "true"
         )
+
+    # -- transfers
+
+    def upload(self, folder: str, files: Sequence[str]) -> None:
+        """See :meth:`Mover.upload`. Links are followed."""
+        with tempfile.TemporaryFile() as packed:
+            with tarfile.open(fileobj=packed, mode="w", dereference=True) as archive:
+                for number, path in enumerate(files):
+                    archive.add(path, str(number))
+            self._files(
+                f"mkdir -p -- {quote(folder)} && cd -- {quote(folder)} && tar -xf -",
+                packed,
+                _TRANSFER_TIMEOUT,
+            )
+
+    def download(self, folder: str, files: Sequence[str]) -> None:
+        """See :meth:`Mover.download`."""
+        with tempfile.TemporaryFile() as packed:
+            self._files(
+                f"cd -- {quote(folder)} 2>/dev/null || exit {_NOT_FOUND}\ntar -cf - .",
+                timeout=_TRANSFER_TIMEOUT,
+                sink=packed,
+            )
+            if packed.read(1):
+                packed.seek(-1, os.SEEK_CUR)
+                with tempfile.TemporaryDirectory(prefix="exaworks-") as place:
+                    with tarfile.open(fileobj=packed, mode="r|") as archive:
+                        _extract(archive, place)
+                    for number, path in enumerate(files):
+                        found = os.path.join(place, str(number))
+                        if os.path.lexists(found):
+                            _put(found, path)
+        self.remove([folder])
+
+
+def _extract(archive: tarfile.TarFile, place: str) -> None:
+    """Unpack an archive from another machine, which must not write anywhere else."""
+    archive.extraction_filter = tarfile.data_filter
+    archive.extractall(place)
+
+
+def _put(found: str, path: str) -> None:
+    """Bring a file or folder to its place, as a copy onto whatever is there."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if os.path.isdir(found):
+        shutil.copytree(found, path, symlinks=True, dirs_exist_ok=True)
+    elif os.path.isdir(path):
+        raise IsADirectoryError(f"cannot stage out to {path}: it is a directory")
+    else:
+        shutil.copy2(found, f"{path}.part", follow_symlinks=False)
+        os.replace(f"{path}.part", path)
 
 
 def _unpack(archive: bytes) -> Iterable[FileEntry]:

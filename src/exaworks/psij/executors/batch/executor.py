@@ -10,6 +10,7 @@ from exaworks.psij.exceptions import PSIJException, SubmitException
 from exaworks.psij.executors.batch.adapter import Details, Request, SchedulerAdapter
 from exaworks.psij.executors.batch.config import BatchSchedulerExecutorConfig
 from exaworks.psij.executors.batch.jobscript import Entry, Submission, render
+from exaworks.psij.executors.batch.prepare import downloads, for_machine
 from exaworks.psij.executors.batch.service import Service, Tracking
 from exaworks.psij.executors.batch.spool import Spool
 from exaworks.psij.executors.batch.submission import Submitter
@@ -20,7 +21,7 @@ from exaworks.psij.job_executor_config import JobExecutorConfig
 from exaworks.psij.job_spec import JobSpec
 from exaworks.psij.job_state import JobState
 from exaworks.psij.job_status import JobStatus, Reason
-from exaworks.psij.remote import make_runner
+from exaworks.psij.remote import Address, make_runner
 from exaworks.psij.runner import Command, CommandResult, LocalRunner
 from exaworks.psij.validate import check_spec, resources
 
@@ -57,6 +58,7 @@ class BatchExecutor(ManagedExecutor):
             self.settings.ssh_command,
             self.settings.remote_setup,
         )
+        self._host = Address.parse(url).host if url is not None and self._runner.host else None
         self._submitter = Submitter(
             lambda: self._service, self.settings, self._prepare, self._take_accepted
         )
@@ -99,7 +101,12 @@ class BatchExecutor(ManagedExecutor):
 
     def _prepare(self, job: Job) -> Entry:
         assert job.spec is not None
-        return Entry(job, self._get_launcher(job.spec.launcher), job)
+        launcher = self._get_launcher(job.spec.launcher)
+        if self._host is None:
+            return Entry(job, launcher, job)
+        spec, transfers = for_machine(job.spec, self._runner.home())
+        moves = transfers.uploads or transfers.downloads
+        return Entry(Job(spec), launcher, job, transfers if moves else None)
 
     def _take_accepted(
         self, entries: Sequence[Entry], native_ids: Sequence[str], submission: Submission
@@ -110,11 +117,16 @@ class BatchExecutor(ManagedExecutor):
         files = [submission.elements_path] if submission.elements_path is not None else []
         if self.adapter.script_file and not self.settings.keep_files:
             files.append(submission.path)
+        if entries[0].transfers is not None:
+            files.append(spool.staged_in(submission.token))
         followed = []
         for index, (entry, native_id) in enumerate(zip(entries, native_ids, strict=True)):
             tracking = self._tracking(entry.owner, native_id, submission.token)
             suffix = f"_{index + self.adapter.array_base}" if array else ""
             tracking.log = spool.path("log", f"{submission.token}{suffix}.log")
+            if entry.transfers is not None:
+                tracking.downloads = entry.transfers.downloads
+                LocalRunner().remove(entry.transfers.moved)
             followed.append(tracking)
         self._service.follow(followed, files)
 
@@ -130,7 +142,7 @@ class BatchExecutor(ManagedExecutor):
 
     def render(self, job: Job) -> Rendered:
         """See :meth:`JobExecutor.render`. Nothing is checked with the scheduler."""
-        check_spec(job.spec)
+        check_spec(job.spec, self._host)
         submission = render(
             [self._prepare(job)],
             self.adapter,
@@ -151,7 +163,10 @@ class BatchExecutor(ManagedExecutor):
         for job, native_id in jobs:
             problem = self.adapter.check_id(native_id)
             if problem is None:
-                known.append(self._tracking(job, native_id, None))
+                tracking = self._tracking(job, native_id, None)
+                if self._host is not None and job.spec is not None:
+                    tracking.downloads = downloads(job.spec)
+                known.append(tracking)
                 continue
             metadata = {"native_id": native_id, "reason": Reason.LOST}
             self._set_job_status(

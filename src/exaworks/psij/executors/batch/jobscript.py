@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from exaworks.psij.executors.batch.adapter import Option, Request, SchedulerAdapter
+from exaworks.psij.executors.batch.prepare import Transfers
 from exaworks.psij.executors.batch.report import shell_functions
 from exaworks.psij.executors.batch.spool import Spool
 from exaworks.psij.job import Job
@@ -31,11 +32,13 @@ class Entry(NamedTuple):
             and the other machine's file system add to its specification.
         launcher: what starts its processes.
         owner: the user's job.
+        transfers: files that must be brought to the other machine first, or fetched afterwards.
     """
 
     job: Job
     launcher: Launcher
     owner: Job
+    transfers: Transfers | None = None
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,13 @@ def render(
         *adapter.setup(spec),
         "",
     ]
+    if any(each.transfers is not None for each in entries):
+        text += [
+            "# Files that come over the network, or go",
+            f"_psij_staged_in={quote(spool.staged_in(token))}",
+            f'_psij_staged_out={quote(spool.path("staged"))}/"$_psij_id"',
+            "",
+        ]
     elements: bytes | None = None
     elements_path: str | None = None
     if array:

@@ -25,7 +25,8 @@ from exaworks.psij.executors.batch.spool import Spool
 from exaworks.psij.executors.batch.verdict import Findings
 from exaworks.psij.executors.batch.workers import Workers
 from exaworks.psij.job import Job
-from exaworks.psij.job_status import JobStatus
+from exaworks.psij.job_state import JobState
+from exaworks.psij.job_status import JobStatus, Reason
 from exaworks.psij.runner import Command, CommandResult, Runner
 
 __all__ = ["Service", "Tracking"]
@@ -51,6 +52,7 @@ class Tracking:
         announce: told of each new status.
         token: what the job calls itself in its reports; ``None`` if it does not report to us.
         log: the file that its script prints to; ``None`` if only the job's record tells.
+        downloads: where to put, on this machine, what the job leaves for its owner.
     """
 
     job: Job
@@ -60,6 +62,7 @@ class Tracking:
     announce: Callable[[Job, JobStatus], None]
     token: str | None = None
     log: str | None = None
+    downloads: Sequence[str] = ()
 
 
 class Service:
@@ -314,8 +317,40 @@ class Service:
         status = JobStatus(
             update.state, update.time, update.message, update.exit_code, update.metadata
         )
+        if status.final and tracking.downloads:
+            Workers.get().run(lambda: self._fetch(tracking, status))
+        else:
+            self._tell(tracking, status)
+
+    def _fetch(self, tracking: Tracking, status: JobStatus) -> None:
+        """Bring home what a job has left for its owner, before its end is announced."""
+        mover = self.runner.mover
+        name = self.adapter.record_name(tracking.native_id)[1]
+        try:
+            if mover is not None:
+                mover.download(self.spool.staged_out(name), tracking.downloads)
+        except ConnectionError:  # it waits there
+            Reactor.get().call_later(
+                _LOOK_AGAIN_AFTER, lambda: Workers.get().run(lambda: self._fetch(tracking, status))
+            )
+            return
+        except Exception as problem:
+            message = f"what it has left could not be fetched: {problem}"
+            if status.state is JobState.COMPLETED:
+                metadata = {**(status.metadata or {}), "reason": Reason.STAGING}
+                status = JobStatus(JobState.FAILED, status.time, message, 0, metadata)
+            else:
+                text = "; ".join(filter(None, (status.message, message)))
+                status = JobStatus(
+                    status.state, status.time, text, status.exit_code, status.metadata
+                )
+        told = status
+        Reactor.get().call_soon(lambda: self._tell(tracking, told))
+
+    def _tell(self, tracking: Tracking, status: JobStatus) -> None:
+        job = tracking.job
         if status.final:
-            del self._tracked[job]
+            self._tracked.pop(job, None)
             if tracking.token is not None:
                 name = self.adapter.record_name(tracking.native_id)[1]
                 self._by_report.pop((tracking.token, name), None)

@@ -34,7 +34,7 @@ __all__ = ["Spool"]
 _KEEP = 30 * 86400.0
 _KEEP_ELEMENTS = 180 * 86400.0  # an array may wait for long in a queue
 _SWEEP_EVERY = 86400.0
-_WRITTEN_BY_JOBS = ("log", "nodes", "records", "elements")
+_WRITTEN_BY_JOBS = ("log", "nodes", "records", "elements", "staged")
 _SWEPT = (
     "inbox", "records", "log", "nodes", "scripts", "void", "arrays", "submits", "staged", "jobs",
 )  # fmt: skip
@@ -100,6 +100,14 @@ class Spool:
         """The path of the file ``name`` in the subfolder ``kind``, or of that folder."""
         return os.path.join(self.folder, kind, name) if name else os.path.join(self.folder, kind)
 
+    def staged_in(self, token: str) -> str:
+        """The folder for files that a submission has brought here."""
+        return self.path("staged", token)
+
+    def staged_out(self, name: str) -> str:
+        """The folder for files that a job leaves for its owner, by the id that the job knows."""
+        return self.path("staged", name)
+
     def prepare(self) -> None:
         """Make the folders that job scripts and the scheduler write to."""
         self._runner.make_folders([self.inbox, *(self.path(kind) for kind in _WRITTEN_BY_JOBS)])
@@ -154,7 +162,7 @@ class Spool:
 
     def close(self) -> None:
         """Remove the inbox: nobody will read it."""
-        self._runner.remove_folder(self.inbox)
+        self._runner.remove([self.inbox])
 
     def sweep(self) -> None:
         """Remove what is older than 30 days; at most once a day among all processes."""

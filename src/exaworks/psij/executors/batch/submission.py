@@ -174,6 +174,9 @@ class _Bulk:
             runner.write(spool.path("arrays", token), ids.encode())
         if self._settings.keep_files or self._adapter.script_file:
             runner.write(submission.path, submission.script, executable=True)
+        mover, transfers = runner.mover, entries[0].transfers
+        if mover is not None and transfers is not None and transfers.uploads:
+            mover.upload(spool.staged_in(token), transfers.uploads)
         command = self._adapter.submit_command(
             submission.options, submission.outside, submission.script, submission.path
         )
