@@ -66,7 +66,7 @@ Host cluster
     User root
 Host cluster-csh
     User exacsh
-Host *
+Host cluster cluster-csh
     HostName 127.0.0.1
     Port $SSHD_PORT
     IdentityFile $R/id
@@ -91,7 +91,12 @@ serves_current_key() {
 
 reload() {
     listens || return 0
-    kill -HUP "$(cat "$R/sshd.pid")"
+    # it writes the file again when it has read its configuration
+    local pid
+    pid=$(cat "$R/sshd.pid")
+    rm -f "$R/sshd.pid"
+    kill -HUP "$pid"
+    until_ok 10 test -s "$R/sshd.pid" || die "it did not come back, see $R/log"
     until_ok 10 serves_current_key || die "it does not serve the new key, see $R/log"
 }
 

@@ -171,7 +171,8 @@ class ManagedExecutor(JobExecutor):
         except PSIJException as problem:
             failed = {job: problem for job in jobs if job.native_id is None}
         except OSError as problem:
-            error = SubmitException(f"{self.name}: {problem}", problem)
+            transient = getattr(problem, "transient", isinstance(problem, ConnectionError))
+            error = SubmitException(f"{self.name}: {problem}", problem, transient)
             failed = {job: error for job in jobs if job.native_id is None}
         except BaseException:  # such as KeyboardInterrupt: what was not accepted is free again
             for job in jobs:

@@ -90,10 +90,11 @@ def _explain(address: Address, text: str) -> ConnectionFailed:
     if "HOST IDENTIFICATION HAS CHANGED" in text:
         line = re.search(r"Offending .* key in (\S+)", text)
         where = f" (see {line[1]})" if line else ""
+        name = re.search(r"Host key for (\S+) has changed", text)
         said = (
             "its host key is not the one that is known: somebody may be listening, or the machine "
             f"was set up anew{where}. Nothing was sent. Ask the site, and then remove the old key "
-            f"with: ssh-keygen -R {address.host}"
+            f"with: ssh-keygen -R '{name[1] if name else address.host}'"
         )
     elif "Host key verification failed" in text:
         said = f"its host key is not known yet: connect once with 'ssh {address}' and check it"
@@ -249,8 +250,9 @@ class Connection:
                 return self._control_path
             if self._failure is not None:
                 left = self._failed_at + self._pause - time.monotonic()
-                if left > 0:
+                if left > _FIRST_PAUSE:
                     raise self._failure
+                time.sleep(max(0.0, left))
             try:
                 self._control_path = self._find_master() or self._start_master()
             except ConnectionFailed as failure:

@@ -71,19 +71,19 @@ class BatchExecutor(ManagedExecutor):
             SubmitException: it is not there yet, and the other machine cannot be reached.
         """
         work = str(self.settings.work_directory.absolute())
-        return Service.get(
-            (self.ADAPTER, self.url, work, self.settings.command_timeout), self._make_service
-        )
-
-    def _make_service(self) -> Service:
-        work = str(self.settings.work_directory.absolute())
         if self._runner.host is not None and not self.settings.work_directory_given:
             try:
                 work = os.path.join(self._runner.home(), ".exaworks", "work")
             except OSError as problem:
-                raise SubmitException(str(problem), problem, transient=True) from problem
-        spool = Spool(self._runner, os.path.join(work, self.adapter.name))
-        return Service(self.adapter, self._runner, spool)
+                raise self._unreachable(problem) from problem
+        return Service.get(
+            (self.ADAPTER, self.url, work, self.settings.command_timeout),
+            lambda: Service(
+                self.adapter,
+                self._runner,
+                Spool(self._runner, os.path.join(work, self.adapter.name)),
+            ),
+        )
 
     # -- submission
 
@@ -234,16 +234,27 @@ class BatchExecutor(ManagedExecutor):
             if job_id in wanted:
                 found[job_id] = native_id
 
+        try:
+            self._find(result, note, lambda: wanted.difference(found))
+        except OSError as problem:
+            raise self._unreachable(problem) from problem
+        return found
+
+    def _find(
+        self,
+        result: CommandResult,
+        note: Callable[[str, str, int], None],
+        missing: Callable[[], Collection[str]],
+    ) -> None:
         for native_id, log in self.adapter.parse_logs(result).items():
             token, _, number = os.path.basename(log).partition(".")[0].partition("_")
             if number.isascii() and number.isdigit():
                 note(native_id, token, int(number) - self.adapter.array_base)
             elif not number:
                 note(native_id, token, 0)
-        if wanted.difference(found):
-            for record in spool.ended():
+        if missing():
+            for record in self._service.spool.ended():
                 note(record.native_id, record.token, record.index)
-        return found
 
     def info(self, jobs: Sequence[Job] | None = None, owner: str | None = None) -> list_of[Job]:
         """See :meth:`JobExecutor.info`."""
@@ -272,6 +283,11 @@ class BatchExecutor(ManagedExecutor):
         """See :meth:`JobExecutor.unusable`. Asks the scheduler, which takes some milliseconds."""
         adapter = cls.ADAPTER()
         return adapter.parse_ping(LocalRunner(_PATIENCE).run(adapter.ping_command()))
+
+    @staticmethod
+    def _unreachable(problem: OSError) -> SubmitException:
+        transient = getattr(problem, "transient", isinstance(problem, ConnectionError))
+        return SubmitException(str(problem), problem, transient)
 
     def _no_answer(self, result: CommandResult) -> SubmitException:
         rejected = self.adapter.parse_request(result)
