@@ -15,9 +15,11 @@ from exaworks.cli import values
 from exaworks.cli.completion import complete_executors
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from exaworks.psij import JobAttributes, JobSpec, ResourceSpec
 
-__all__ = ["JobOptions", "executor_option", "job_options", "url_option"]
+__all__ = ["JobOptions", "executor_option", "job_options"]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -60,12 +62,15 @@ class JobOptions:
             if getattr(self, field.name) != field.default
         ]
 
-    def spec(self, executor: str, command: Sequence[str]) -> JobSpec:
+    def spec(
+        self, executor: str, command: Sequence[str], working_directory: Path | None
+    ) -> JobSpec:
         """The specification that the options and the command describe.
 
         Args:
             executor: the executor's name, which completes names of custom attributes.
             command: the executable and its arguments.
+            working_directory: the directory if the options name none.
 
         Raises:
             click.BadParameter: an option cannot be understood.
@@ -76,7 +81,7 @@ class JobOptions:
         return JobSpec(
             executable=command[0],
             arguments=list(command[1:]),
-            directory=values.absolute(self.directory) if self.directory else os.getcwd(),
+            directory=values.absolute(self.directory) if self.directory else working_directory,
             name=self.name,
             inherit_environment=not self.clean_env,
             environment=self._environment(),
@@ -211,7 +216,28 @@ executor_option = click.option(
     help="Where to submit to; see `exaworks executors`.  "
     "[default: EXAWORKS_EXECUTOR, else slurm if it answers here, else local]",
 )
-url_option = click.option("--url", help="Location of the executor, for those that need one.")
+url_option = click.option(
+    "--url", help="Location of the executor, such as ssh://user@login.site for a batch scheduler."
+)
+site_option = click.option(
+    "--site",
+    metavar="[USER@]NAME",
+    help="Submit to this site as its profile says; see `exaworks site list`.",
+)
+
+
+def _at_site(site: str, executor: str | None, url: str | None) -> dict[str, str]:
+    """The executor and the location for a site."""
+    from exaworks.core.sites import get_site
+
+    if url is not None:
+        raise click.UsageError("--site and --url exclude each other")
+    try:
+        profile = get_site(site.rpartition("@")[2])
+        name = executor or profile.scheduler().executor
+    except ValueError as problem:
+        raise click.BadParameter(str(problem), param_hint="'--site'") from problem
+    return {"executor": name, "url": f"site:{site}"}
 
 
 def job_options(function: Decorated) -> Callable[..., Any]:
@@ -224,9 +250,12 @@ def job_options(function: Decorated) -> Callable[..., Any]:
     @wraps(function)
     def collect(**arguments: Any) -> Any:
         options = JobOptions(**{name: arguments.pop(name) for name in names})
+        site = arguments.pop("site")
+        if site is not None:
+            arguments.update(_at_site(site, arguments["executor"], arguments["url"]))
         return function(options=options, **arguments)
 
-    decorated: Callable[..., Any] = url_option(collect)
+    decorated: Callable[..., Any] = site_option(url_option(collect))
     for option in reversed(_OPTIONS):
         decorated = option(decorated)
     return executor_option(decorated)

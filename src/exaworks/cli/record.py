@@ -82,6 +82,9 @@ def stream_path(spec: JobSpec, which: str) -> Path | None:
     path: Path | None = getattr(spec, f"{which}_path")
     if path is None:
         return None
+    for item in spec.stage_out:
+        if item.source == path and item.target.is_local:
+            return Path(item.target.path)
     path = path.expanduser()
     if not path.is_absolute() and spec.directory is None:
         return None

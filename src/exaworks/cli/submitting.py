@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from exaworks.cli.backends import Backends
 from exaworks.cli.errors import REFUSED, Problem
@@ -16,10 +17,20 @@ from exaworks.psij import (
     JobSpec,
     PSIJException,
     ResourceSpecV1,
+    StageOut,
+    StageOutFlags,
+    StagingMode,
     SubmitException,
 )
 
-__all__ = ["Submission", "executor_for", "hint_about_launcher", "make_jobs", "submit"]
+__all__ = [
+    "Submission",
+    "executor_for",
+    "hint_about_launcher",
+    "make_jobs",
+    "submit",
+    "working_directory",
+]
 
 
 @dataclass(frozen=True)
@@ -61,20 +72,31 @@ def executor_for(backends: Backends, name: str, url: str | None) -> JobExecutor:
         raise Problem(str(problem), exit_code=REFUSED) from problem
 
 
-def make_jobs(store: Store, specs: Sequence[JobSpec]) -> list[Job]:
-    """A job for each specification.
+def make_jobs(store: Store, specs: Sequence[JobSpec], executor: JobExecutor) -> list[Job]:
+    """A job for each specification, to be submitted to that executor.
 
     Output for which a specification names no file is to be kept in the store's folder, so the
-    specification is changed.
+    specification is changed. From another machine it comes when the job has ended.
     """
     jobs = [Job(spec) for spec in specs]
     for job, spec in zip(jobs, specs, strict=True):
         folder = store.output_folder(job.id)
-        if spec.stdout_path is None:
-            spec.stdout_path = folder / "stdout"
-        if spec.stderr_path is None:
-            spec.stderr_path = folder / "stderr"
+        for which in ("stdout", "stderr"):
+            if getattr(spec, f"{which}_path") is not None:
+                continue
+            if executor.host is None:
+                setattr(spec, f"{which}_path", folder / which)
+                continue
+            there = f"exaworks-{job.id}.{which}"
+            setattr(spec, f"{which}_path", there)
+            flags = StageOutFlags.ALWAYS | StageOutFlags.IF_PRESENT
+            spec.stage_out.add(StageOut(there, folder / which, flags, StagingMode.MOVE))
     return jobs
+
+
+def working_directory(executor: JobExecutor) -> Path | None:
+    """Where jobs run that name no directory: here, if that exists where they run."""
+    return Path.cwd() if executor.host is None else None
 
 
 def submit(store: Store, executor: JobExecutor, jobs: Sequence[Job]) -> Submission:

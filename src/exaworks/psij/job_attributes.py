@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from exaworks.psij.exceptions import InvalidJobTypeException
+
+if TYPE_CHECKING:
+    from exaworks.psij.job import Job
 
 __all__ = ["JobAttributes"]
 
@@ -24,9 +28,21 @@ class JobAttributes:
         queue_name: the queue (Slurm: partition) to submit to.
         account: the account, allocation or project that pays.
         reservation_id: an advance reservation to run in.
+        dependencies: jobs that must have begun or ended before, by kind: ``{"afterok": [job]}``.
+            A job is a :class:`Job` that was submitted, or the native id of one of the same
+            executor. The kinds are ``after`` (it has begun), ``afterok`` (it has succeeded),
+            ``afternotok`` (it has failed or was cancelled) and ``afterany`` (it has ended). All
+            conditions must hold; if one can hold no longer, the job is cancelled.
     """
 
-    __slots__ = ("_duration", "account", "custom_attributes", "queue_name", "reservation_id")
+    __slots__ = (
+        "_duration",
+        "account",
+        "custom_attributes",
+        "dependencies",
+        "queue_name",
+        "reservation_id",
+    )
 
     def __init__(
         self,
@@ -36,6 +52,7 @@ class JobAttributes:
         reservation_id: str | None = None,
         custom_attributes: dict[str, Any] | None = None,
         project_name: str | None = None,
+        dependencies: Mapping[str, Iterable[Job | str]] | None = None,
     ) -> None:
         """Make attributes.
 
@@ -50,6 +67,7 @@ class JobAttributes:
                 becomes ``--constraint=gpu`` on Slurm and is ignored elsewhere. ``None``, ``""``
                 or ``True`` as the value gives an option without a value.
             project_name: deprecated name of ``account``.
+            dependencies: see the class.
 
         Raises:
             InvalidJobTypeException: ``duration`` is not a :class:`datetime.timedelta`.
@@ -61,6 +79,9 @@ class JobAttributes:
         self.account = account
         self.reservation_id = reservation_id
         self.custom_attributes = custom_attributes
+        self.dependencies = (
+            {kind: list(jobs) for kind, jobs in dependencies.items()} if dependencies else None
+        )
         if project_name is not None:
             self.project_name = project_name
 
@@ -132,7 +153,7 @@ class JobAttributes:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, JobAttributes):
             return NotImplemented
-        names = ("duration", "queue_name", "account", "reservation_id", "custom_attributes")
+        names = ("duration", *(name for name in self.__slots__ if name != "_duration"))
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
     __hash__ = None  # type: ignore[assignment]
@@ -141,7 +162,7 @@ class JobAttributes:
         return (
             f"JobAttributes(duration={self.duration}, queue_name={self.queue_name}, "
             f"account={self.account}, reservation_id={self.reservation_id}, "
-            f"custom_attributes={self.custom_attributes})"
+            f"custom_attributes={self.custom_attributes}, dependencies={self.dependencies})"
         )
 
 

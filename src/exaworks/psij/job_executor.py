@@ -23,9 +23,13 @@ from exaworks.psij.validate import check_spec
 if TYPE_CHECKING:
     from packaging.version import Version
 
+    from exaworks.core.sites import SiteProfile
+
 __all__ = ["BulkSubmitException", "JobExecutor", "Rendered"]
 
 registry = Registry("executor", BUILTIN)
+
+_SITE = "site:"
 
 list_of = list  # the type, by a name that the method ``list`` does not hide in annotations
 
@@ -82,7 +86,13 @@ class JobExecutor(ABC):
     _NAME_: ClassVar[str]
     _VERSION_: ClassVar[Any]
 
-    _host: str | None = None
+    _site: tuple[SiteProfile, str] | None = None
+    """The site whose profile completes jobs, and which of its schedulers it is."""
+
+    _site_setup: tuple[str, ...] = ()
+    """Lines of shell that the site wants to be run in every job, before anything else."""
+
+    host: str | None = None
     """The name of the machine where jobs run, if it has other files than this one."""
 
     def __init__(self, url: str | None = None, config: JobExecutorConfig | None = None) -> None:
@@ -165,7 +175,7 @@ class JobExecutor(ABC):
         everything = list(jobs)
         failed: list[tuple[Job, PSIJException]] = []
         for job in everything:
-            check_spec(job.spec, self._host)
+            check_spec(job.spec, self.host)
         for job in everything:
             try:
                 self.submit(job)
@@ -245,17 +255,75 @@ class JobExecutor(ABC):
         Args:
             name: one of :meth:`get_executor_names`.
             version_constraint: such as ``"(>= 0.1)"``; the newest that satisfies it is taken.
-            url: the location of the backend, for executors that need one.
+            url: the location of the backend: for batch schedulers ``ssh://user@host`` if it is
+                another machine, or ``site:NAME`` for a site (see :meth:`for_site`).
             config: settings.
 
         Raises:
             ValueError: there is no such executor, or it cannot be loaded.
         """
+        if url is not None and url.startswith(_SITE):
+            user, _, site = url.removeprefix(_SITE).rpartition("@")
+            return JobExecutor._for_site(site, name, user or None, config)
         descriptor, implementation = registry.find(name, version_constraint)
         if "_NAME_" not in vars(implementation):
             implementation._NAME_ = descriptor.name
             implementation._VERSION_ = descriptor.version
         return cast(JobExecutor, implementation(url=url, config=config))
+
+    @staticmethod
+    def for_site(
+        name: str,
+        scheduler: str | None = None,
+        user: str | None = None,
+        config: JobExecutorConfig | None = None,
+    ) -> JobExecutor:
+        """The executor for a site, as its profile describes it.
+
+        Jobs are completed from the profile (queue, account, launcher, options that the site
+        wants) and checked against its limits; ``job.spec`` then shows what was submitted. If this
+        machine is not one of the site's, its scheduler is reached over SSH.
+
+        Args:
+            name: the site, see ``exaworks site list``.
+            scheduler: one of the profile's schedulers; ``None``: its default one.
+            user: the account there for SSH; ``None``: what the profile or ssh's own
+                configuration says.
+            config: settings, instead of those that follow from the profile.
+
+        Raises:
+            ValueError: there is no such site or scheduler, or its profile has a mistake.
+        """
+        from exaworks.core.sites import get_site
+
+        target = get_site(name).scheduler(scheduler)
+        return JobExecutor._for_site(name, target.name, user, config)
+
+    @staticmethod
+    def _for_site(
+        name: str, scheduler: str, user: str | None, config: JobExecutorConfig | None
+    ) -> JobExecutor:
+        from exaworks.core.sites import get_site
+        from exaworks.psij.site_defaults import setup_lines
+
+        profile = get_site(name)
+        named = [s.name for s in profile.schedulers.values() if s.executor == scheduler]
+        target = profile.scheduler(
+            named[0] if scheduler not in profile.schedulers and named else scheduler
+        )
+        _, implementation = registry.find(target.executor)
+        if config is None:
+            config = implementation.config_for(profile)
+        executor = JobExecutor.get_instance(target.executor, url=profile.url(user), config=config)
+        executor.url = f"{_SITE}{user}@{profile.name}" if user else f"{_SITE}{profile.name}"
+        executor._site = (profile, target.name)
+        executor._site_setup = tuple(setup_lines(profile))
+        return executor
+
+    @classmethod
+    def config_for(cls, profile: SiteProfile) -> JobExecutorConfig | None:
+        """Settings that follow from a site's profile; ``None``: the defaults."""
+        return None
 
     @staticmethod
     def register_executor(desc: Descriptor, root: str | None = None) -> None:
@@ -285,7 +353,11 @@ class JobExecutor(ABC):
             )
         if job.executor not in (None, self):
             raise InvalidStateException(f"{job} is being submitted to {job.executor} already")
-        spec = check_spec(job.spec, self._host)
+        spec = check_spec(job.spec, self.host)
+        if self._site is not None:
+            from exaworks.psij.site_defaults import complete
+
+            spec = job.spec = check_spec(complete(spec, *self._site), self.host)
         job.executor = self
         return spec
 

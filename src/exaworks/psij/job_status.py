@@ -25,6 +25,8 @@ class Reason:
     PREEMPTED = "preempted"
     CANCELED = "canceled"
     """Somebody asked for it to be cancelled."""
+    DEPENDENCY = "dependency"
+    """It waited for another job, which has ended in such a way that it can never start."""
     LAUNCH = "launch"
     """It could not be started: no such executable, directory, or file to redirect to."""
     STAGING = "staging"

@@ -154,6 +154,14 @@ class Runner(Protocol):
         """The user's home directory there."""
         ...
 
+    def resolve(self, path: str) -> str:
+        """An absolute path there: ``~/`` and ``$NAME`` are replaced.
+
+        Raises:
+            OSError: it refers to a variable that is not set there.
+        """
+        ...
+
     def run(self, command: Command) -> CommandResult:
         """Run a command to its end. Never raises: failures are in the result."""
         ...
@@ -219,6 +227,13 @@ class LocalRunner:
     def home(self) -> str:
         """See :meth:`Runner.home`."""
         return str(Path.home())
+
+    def resolve(self, path: str) -> str:
+        """See :meth:`Runner.resolve`."""
+        full = os.path.expandvars(os.path.expanduser(path))
+        if "$" in full and full != path:
+            raise OSError(f"{path} refers to a variable that is not set")
+        return os.path.abspath(full)
 
     def run(self, command: Command) -> CommandResult:
         """See :meth:`Runner.run`.

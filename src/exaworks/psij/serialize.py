@@ -15,6 +15,7 @@ from typing import IO, Any
 from urllib.parse import quote
 
 from exaworks.psij.exceptions import InvalidJobException
+from exaworks.psij.job import Job
 from exaworks.psij.job_attributes import JobAttributes
 from exaworks.psij.job_spec import JobSpec
 from exaworks.psij.resource_spec import ResourceSpec, ResourceSpecV1
@@ -114,7 +115,18 @@ def _attributes_to_dict(attributes: JobAttributes) -> dict[str, Any]:
     for key in _ATTRIBUTE_KEYS:
         if getattr(attributes, key) is not None:
             data[key] = getattr(attributes, key)
+    if attributes.dependencies:
+        data["dependencies"] = {
+            kind: [_job_text(job) for job in jobs] for kind, jobs in attributes.dependencies.items()
+        }
     return data
+
+
+def _job_text(job: Job | str) -> str:
+    native_id = job if isinstance(job, str) else job.native_id
+    if native_id is None:
+        raise InvalidJobException(f"dependencies contain {job}, which was not submitted")
+    return native_id
 
 
 def _duration_text(duration: timedelta) -> str:
@@ -187,7 +199,8 @@ def _items(value: Any, what: str) -> list[Any]:
 
 def _attributes_from_dict(data: Any) -> JobAttributes:
     _require(data, dict, "attributes")
-    _refuse_unknown(data, {*_ATTRIBUTE_KEYS, "duration", "project_name"}, "attributes")
+    known = {*_ATTRIBUTE_KEYS, "dependencies", "duration", "project_name"}
+    _refuse_unknown(data, known, "attributes")
     attributes = JobAttributes()
     for key, value in data.items():
         setattr(attributes, key, _duration(value) if key == "duration" else value)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from exaworks.psij import dependencies
 from exaworks.psij.exceptions import InvalidJobException, InvalidJobTypeException
 from exaworks.psij.job import Job
 from exaworks.psij.job_attributes import JobAttributes
@@ -85,6 +86,7 @@ def _check_attributes(attributes: Any) -> None:
             f"attributes.duration is {attributes.duration}; it must be more than zero "
             "(or None for the queue's default)"
         )
+    dependencies.check(attributes.dependencies)
     custom = attributes.custom_attributes
     if custom is not None and not isinstance(custom, Mapping):
         raise InvalidJobTypeException(

@@ -365,6 +365,36 @@ def test_jobs_are_found_by_their_own_ids(executor: JobExecutor, tmp_path: Path) 
     assert executor.unusable() is None
 
 
+def test_dependencies_are_kept_by_the_scheduler(executor: JobExecutor, tmp_path: Path) -> None:
+    """And those on jobs of other executors by us."""
+    go = f"while [ ! -e '{tmp_path}/go' ]; do sleep 0.1; done"
+    good, bad = (Job(JobSpec("/bin/sh", ["-c", f"{go}; exit {code}"])) for code in (0, 3))
+    here = Job(JobSpec("/bin/sh", ["-c", f"{go}; exit 0"]))
+    executor.submit_many([good, bad])
+    JobExecutor.get_instance("local").submit(here)
+
+    def waiting(**kinds: list[Job | str]) -> Job:
+        job = Job(JobSpec("/bin/true", attributes=JobAttributes(dependencies=kinds)))
+        executor.submit(job)
+        return job
+
+    run = [
+        waiting(afterok=[good]),
+        waiting(afterany=[good, bad]),
+        waiting(afternotok=[bad], afterok=[str(good.native_id)]),
+        waiting(afterok=[here]),
+        waiting(afterok=[here, good], afterany=[bad]),
+    ]
+    never = [waiting(afterok=[bad]), waiting(afternotok=[good]), waiting(afternotok=[here])]
+    assert end(waiting(after=[good])).state is JobState.COMPLETED
+    assert not any(job.status.final for job in run + never)
+    (tmp_path / "go").touch()
+    assert {end(job).state for job in run} == {JobState.COMPLETED}
+    for job in never:
+        status = end(job)
+        assert (status.state, status.reason) == (JobState.CANCELED, Reason.DEPENDENCY), status
+
+
 def test_killing_the_submitter_loses_nothing(executor: JobExecutor, tmp_path: Path) -> None:
     program = """
 import sys

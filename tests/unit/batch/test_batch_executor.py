@@ -135,7 +135,7 @@ def test_a_group_that_is_refused_harms_no_other(fake_slurm: FakeSlurm, make: Mak
 def test_an_absent_controller_is_a_transient_problem_found_once(
     fake_slurm: FakeSlurm, make: Make
 ) -> None:
-    ex = make(max_concurrent_submissions=2)
+    ex = make(max_concurrent_submissions=2, submit_patience=0)
     job = shell("exit 0")
     fake_slurm.set("down")
     with pytest.raises(SubmitException, match="Unable to contact") as problem:
@@ -152,6 +152,41 @@ def test_an_absent_controller_is_a_transient_problem_found_once(
     fake_slurm.unset("down")
     ex.submit(job)
     assert end(job).state is JobState.COMPLETED
+
+
+def test_a_submission_is_tried_again_for_a_while(fake_slurm: FakeSlurm, make: Make) -> None:
+    fake_slurm.set("down")
+    timer = threading.Timer(1.2, lambda: fake_slurm.unset("down"))
+    timer.start()
+    job = shell("exit 0")
+    make().submit(job)
+    assert len(fake_slurm.lines("calls")) > 1
+    assert end(job).state is JobState.COMPLETED
+    timer.join()
+
+
+def test_a_limit_of_ones_own(fake_slurm: FakeSlurm, make: Make) -> None:
+    """No more jobs than that are in the queue at any time, whatever array they are in."""
+    fake_slurm.set("wait", 0.3)
+    most = make(max_queued_jobs=3, on_queue_limit="wait")
+    jobs = [shell("exit 0") for _ in range(8)]
+    alive: list[int] = []
+
+    def note(job: Job, status: psij.JobStatus) -> None:
+        alive.append(sum(1 for j in jobs if j.native_id is not None and not j.status.final))
+
+    most.set_job_status_callback(note)
+    most.submit_many(jobs)
+    assert {end(job).state for job in jobs} == {JobState.COMPLETED}
+    assert 0 < max(alive) <= 3
+    strict = make(max_queued_jobs=1)
+    first = shell("sleep 1")
+    strict.submit(first)
+    with pytest.raises(SubmitException, match="max_queued_jobs") as problem:
+        strict.submit(shell("exit 0"))
+    assert problem.value.is_transient
+    end(first)
+    strict.submit(shell("exit 0"))
 
 
 def test_a_queue_limit_raises_or_waits(fake_slurm: FakeSlurm, make: Make) -> None:

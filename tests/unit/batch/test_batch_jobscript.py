@@ -229,6 +229,14 @@ def test_each_element_of_an_array_gets_its_own_arguments(
     assert reports(spool)[-1].native_id == f"40_{index}"
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("name", ["USR1", "USR2", "XCPU", "ALRM"])
+def test_a_warning_to_the_script_does_not_end_the_job(spool: Spool, shell: str, name: str) -> None:
+    spec = JobSpec("/bin/sh", ["-c", f"kill -{name} $PPID; exit 3"])
+    assert run(rendered(spool, spec), shell=shell).returncode == 3
+    assert reports(spool)[-1].code == 3
+
+
 def test_a_lost_file_of_elements_is_told(spool: Spool) -> None:
     submission = rendered(spool, JobSpec("/bin/true"), JobSpec("/bin/true"))
     assert submission.elements_path is not None

@@ -24,8 +24,10 @@ def spec_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> JobSpec:
     """The specification that a command line describes."""
     found = []
 
-    def keep(self: JobOptions, executor: str, command: tuple[str, ...]) -> JobSpec:
-        found.append(original(self, executor, command))
+    def keep(
+        self: JobOptions, executor: str, command: tuple[str, ...], base: Path | None
+    ) -> JobSpec:
+        found.append(original(self, executor, command, base))
         return found[-1]
 
     original = JobOptions.spec

@@ -69,12 +69,12 @@ def test_what_was_asked_for(monkeypatch: pytest.MonkeyPatch, fake_slurm: FakeSlu
 
 
 def test_unknown_executors_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Problem, match="--executor is 'pbs'") as caught:
-        choose_executor("pbs")
+    with pytest.raises(Problem, match="--executor is 'nqs'") as caught:
+        choose_executor("nqs")
     assert caught.value.exit_code == USAGE
     assert "local" in (caught.value.hint or "")
-    monkeypatch.setenv("EXAWORKS_EXECUTOR", "pbs")
-    with pytest.raises(Problem, match="EXAWORKS_EXECUTOR is 'pbs'"):
+    monkeypatch.setenv("EXAWORKS_EXECUTOR", "nqs")
+    with pytest.raises(Problem, match="EXAWORKS_EXECUTOR is 'nqs'"):
         choose_executor(None)
 
 

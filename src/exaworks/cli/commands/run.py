@@ -36,13 +36,18 @@ def command(
     from exaworks.cli.backends import Backends
     from exaworks.cli.running import Running
     from exaworks.cli.store import Store
-    from exaworks.cli.submitting import executor_for, hint_about_launcher, make_jobs
+    from exaworks.cli.submitting import (
+        executor_for,
+        hint_about_launcher,
+        make_jobs,
+        working_directory,
+    )
     from exaworks.cli.usable import choose_executor
 
     store = Store()
     name = choose_executor(executor)
     backend = executor_for(Backends(), name, url)
-    spec = options.spec(name, command)
+    spec = options.spec(name, command, working_directory(backend))
     hint_about_launcher(spec)
-    (job,) = make_jobs(store, [spec])
+    (job,) = make_jobs(store, [spec], backend)
     return Running(store, job, settings().talks).run(backend)

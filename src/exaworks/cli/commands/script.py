@@ -34,13 +34,13 @@ def command(
     from exaworks.cli.backends import Backends
     from exaworks.cli.errors import REFUSED, Problem
     from exaworks.cli.output import print_json
-    from exaworks.cli.submitting import executor_for, hint_about_launcher
+    from exaworks.cli.submitting import executor_for, hint_about_launcher, working_directory
     from exaworks.cli.usable import choose_executor
     from exaworks.psij import Job, PSIJException
 
     name = choose_executor(executor)
     backend = executor_for(Backends(), name, url)
-    spec = options.spec(name, command)
+    spec = options.spec(name, command, working_directory(backend))
     hint_about_launcher(spec)
     try:
         rendered = backend.render(Job(spec))

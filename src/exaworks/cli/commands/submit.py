@@ -69,18 +69,25 @@ def command(
     from exaworks.cli.backends import Backends
     from exaworks.cli.output import note, print_json
     from exaworks.cli.store import Store
-    from exaworks.cli.submitting import executor_for, hint_about_launcher, make_jobs, submit
+    from exaworks.cli.submitting import (
+        executor_for,
+        hint_about_launcher,
+        make_jobs,
+        submit,
+        working_directory,
+    )
     from exaworks.cli.usable import choose_executor
 
     _check(command, file, options, count, sweep)
     name = choose_executor(executor)
-    specs = [options.spec(name, command)] if file is None else _read(file)
+    backend = executor_for(Backends(), name, url)
+    base = working_directory(backend)
+    specs = [options.spec(name, command, base)] if file is None else _read(file, base)
     if not quiet:
         hint_about_launcher(specs[0])
     specs = _multiply(specs, count, sweep)
     store = Store()
-    backend = executor_for(Backends(), name, url)
-    submission = submit(store, backend, make_jobs(store, specs))
+    submission = submit(store, backend, make_jobs(store, specs, backend))
     records = store.get([job.id for job in submission.accepted])
     if as_json:
         print_json(
@@ -126,7 +133,7 @@ def _check(
         )
 
 
-def _read(file: str) -> list[JobSpec]:
+def _read(file: str, working_directory: Path | None) -> list[JobSpec]:
     """The specifications in a JSON file."""
     import json
 
@@ -152,7 +159,7 @@ def _read(file: str) -> list[JobSpec]:
             where = f"{title}, item {index}" if isinstance(data, list) else title
             raise Problem(f"{where}: {problem}", None, USAGE) from problem
         if spec.directory is None:
-            spec.directory = Path.cwd()
+            spec.directory = working_directory
         specs.append(spec)
     return specs
 

@@ -18,4 +18,18 @@ BUILTIN = (
         nice_name="Grid Engine",
     ),
     Descriptor("flux", "0.3.0", f"{_HERE}.flux.FluxJobExecutor", nice_name="Flux"),
+    Descriptor(
+        "pbspro",
+        "0.3.0",
+        f"{_HERE}.pbspro.PBSProJobExecutor",
+        ["pbs"],
+        nice_name="PBS Pro and OpenPBS",
+    ),
+    Descriptor(
+        "pbs_classic",
+        "0.3.0",
+        f"{_HERE}.pbs_classic.PBSClassicJobExecutor",
+        ["torque"],
+        nice_name="Torque",
+    ),
 )

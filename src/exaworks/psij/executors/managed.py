@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from exaworks.psij.dependencies import Gate
 from exaworks.psij.exceptions import (
     InvalidJobTypeException,
     InvalidStateException,
@@ -19,7 +20,7 @@ from exaworks.psij.job import Job
 from exaworks.psij.job_executor import BulkSubmitException, JobExecutor
 from exaworks.psij.job_executor_config import JobExecutorConfig
 from exaworks.psij.job_state import JobState
-from exaworks.psij.job_status import JobStatus
+from exaworks.psij.job_status import JobStatus, Reason
 
 __all__ = ["ManagedExecutor"]
 
@@ -41,6 +42,7 @@ class ManagedExecutor(JobExecutor):
         self._open_batches = threading.local()
         self._process = os.getpid()
         self._followed_in_child: weakref.WeakSet[Job] = weakref.WeakSet()
+        self._causes: weakref.WeakKeyDictionary[Job, str] = weakref.WeakKeyDictionary()
 
     @abstractmethod
     def _submit_jobs(self, jobs: Sequence[Job]) -> Mapping[Job, PSIJException]:
@@ -182,6 +184,25 @@ class ManagedExecutor(JobExecutor):
         for job in failed:
             job.executor = None
         return failed
+
+    def _watch_dependencies(self, job: Job, conditions: Iterable[tuple[str, Job]]) -> None:
+        """Release a held job when its dependencies allow it, or cancel it if they never will."""
+        from exaworks.core.reactor import Reactor
+        from exaworks.psij.executors.batch.workers import Workers
+
+        Gate(job, conditions, self, Workers.get().run, Reactor.get().call_later)
+
+    def _cancel_because(self, job: Job, cause: str) -> None:
+        """Cancel a job; its last status will say why."""
+        self._causes[job] = cause
+        self.cancel(job)
+
+    def _set_job_status(self, job: Job, status: JobStatus) -> None:
+        if status.state is JobState.CANCELED and job in self._causes:
+            metadata = {**(status.metadata or {}), "reason": Reason.DEPENDENCY}
+            cause = self._causes.pop(job)
+            status = JobStatus(status.state, status.time, cause, status.exit_code, metadata)
+        super()._set_job_status(job, status)
 
     def _accepted(self, job: Job, native_id: str, time: float | None = None) -> None:
         """Take note that the backend has accepted a job under ``native_id``."""

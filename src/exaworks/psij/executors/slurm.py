@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from exaworks.psij.executors import slurm_options, slurm_output
 from exaworks.psij.executors.batch import (
@@ -25,7 +26,10 @@ from exaworks.psij.executors.batch import (
     Site,
 )
 from exaworks.psij.job_spec import JobSpec
-from exaworks.psij.runner import Command, CommandResult
+from exaworks.psij.runner import Command, CommandResult, LocalRunner, Runner
+
+if TYPE_CHECKING:
+    from exaworks.psij.survey import Survey
 
 __all__ = ["SlurmAdapter", "SlurmJobExecutor"]
 
@@ -380,3 +384,15 @@ class SlurmJobExecutor(BatchExecutor):
     _NAME_ = "slurm"
     _VERSION_ = "0.3.0"
     ADAPTER = SlurmAdapter
+
+    @classmethod
+    def survey(cls, runner: Runner | None = None) -> Survey | None:
+        """What Slurm says about itself, here or where ``runner`` runs commands.
+
+        Raises:
+            SurveyFailed: it does not answer, or not in a way that is understood.
+        """
+        from exaworks.psij.executors.slurm_survey import SlurmSurveyor
+        from exaworks.psij.survey import conduct
+
+        return conduct(SlurmSurveyor(), runner or LocalRunner())

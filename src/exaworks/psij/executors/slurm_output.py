@@ -118,6 +118,8 @@ def _observation(
     state, reason, message = _STATES.get(word, (None, None, None))
     if cause == "TimeLimit":
         reason = Reason.TIMEOUT
+    elif cause == "DependencyNeverSatisfied" and state is JobState.CANCELED:
+        reason, message = Reason.DEPENDENCY, "a job that it waited for has ended the other way"
     if state is None or not state.final:
         return Observation(
             native_id, state, word, reason=reason, cause=cause, nodes=nodes, restarts=restarts

@@ -38,6 +38,7 @@ _DETAILS = re.compile(r"(\S+ \S+ \S+) (\d+) (.*)", re.ASCII)
 _MOST_ELEMENTS = 1000
 
 _STATES = {
+    "HELD": (JobState.QUEUED, None, None),
     "RUNNING": (JobState.ACTIVE, None, None),
     "ENDED": (JobState.COMPLETED, None, None),
     "TIMEOUT": (JobState.FAILED, Reason.TIMEOUT, "ran longer than its time limit"),
@@ -68,7 +69,6 @@ class SshAdapter(SchedulerAdapter):
     title = "The machine"
     directive = ""
     script_file = True
-    can_hold = False
     shell_id = "$EXAWORKS_JOB"
     shell_element_id = "$EXAWORKS_JOB"
     shell_index = "${EXAWORKS_INDEX:-0}"
@@ -93,6 +93,7 @@ class SshAdapter(SchedulerAdapter):
             ("count", str(request.array_count or 0)),
             ("processes", str(request.needs.computed_process_count)),
             ("environment", "all" if spec.inherit_environment else "none"),
+            ("held", "yes" if request.held else "no"),
             ("name", " ".join((request.name or "").split())),
         ]
 
@@ -114,7 +115,7 @@ class SshAdapter(SchedulerAdapter):
                 ssh_scripts.SUBMIT,
                 ssh_scripts.JOB,
                 path,
-                *(said[name] for name in ("log", "limit", "environment", "count", "name")),
+                *(said[name] for name in ("log", "limit", "environment", "count", "held", "name")),
             ).argv,
             environment={"EXAWORKS_PROCESSES": said["processes"]},
         )
@@ -199,12 +200,12 @@ class SshAdapter(SchedulerAdapter):
         return [_sh(ssh_scripts.CANCEL, ids=native_ids)]
 
     def hold_commands(self, native_ids: Collection[str]) -> list[Command]:
-        """See :meth:`SchedulerAdapter.hold_commands`. Jobs begin at once, so there are none."""
-        return []
+        """See :meth:`SchedulerAdapter.hold_commands`. Only a job that is held can stay so."""
+        return [_sh(ssh_scripts.HOLD, ids=native_ids)]
 
     def release_commands(self, native_ids: Collection[str]) -> list[Command]:
         """See :meth:`SchedulerAdapter.release_commands`."""
-        return []
+        return [_sh(ssh_scripts.RELEASE, ids=native_ids)]
 
     def parse_request(self, result: CommandResult) -> Rejected | None:
         """See :meth:`SchedulerAdapter.parse_request`."""
@@ -251,7 +252,8 @@ class SshAdapter(SchedulerAdapter):
                 submission_time=time,
                 dispatch_time=time,
             )
-            found.append(Details(seen, info, JobSpec(name=match[3] or None)))
+            held = seen.word == "HELD"
+            found.append(Details(seen, info, JobSpec(name=match[3] or None), held))
         return found
 
 

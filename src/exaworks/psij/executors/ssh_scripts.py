@@ -7,6 +7,8 @@ ever taken for it, and its folder is::
     ~/.exaworks/ssh/<machine>/<id>/
         log         the file that the script prints to
         about       when it was started, in seconds since the epoch, and its name
+        held        exists as long as it must not start
+        begun       exists if it has started
         cancel      exists if it was to be cancelled
         timeout     exists if it ran for too long
         end         how it ended: a word and the exit code
@@ -17,7 +19,18 @@ session.
 
 from __future__ import annotations
 
-__all__ = ["CANCEL", "DETAILS", "JOB", "LIST", "LOGS", "QUERY", "SITE", "SUBMIT"]
+__all__ = [
+    "CANCEL",
+    "DETAILS",
+    "HOLD",
+    "JOB",
+    "LIST",
+    "LOGS",
+    "QUERY",
+    "RELEASE",
+    "SITE",
+    "SUBMIT",
+]
 
 _TOP = "top=${EXAWORKS_HOME:-$HOME/.exaworks}/ssh/$(uname -n)\n"
 
@@ -50,6 +63,7 @@ state() {
     started "${1%-*}"
     if [ "$started" = "${1#*-}" ]; then
         word=RUNNING
+        [ -e "$top/$1/begun" ] || word=HELD
     elif [ -z "$started" ] && kill -0 "-${1%-*}" 2>/dev/null; then
         word=RUNNING # its first process was killed, but others of the job are still there
     elif [ -e "$top/$1/timeout" ]; then
@@ -63,17 +77,26 @@ state() {
 """
 
 _JOB = """\
-top=$1 script=$2 limit=$3 environment=$4 name=$5 log=$6
+top=$1 script=$2 limit=$3 environment=$4 held=$5 name=$6 log=$7
 started $$
 EXAWORKS_JOB=$$-$started
 EXAWORKS_JOB_FOLDER=$top/$EXAWORKS_JOB
 export EXAWORKS_JOB EXAWORKS_JOB_FOLDER
 mkdir -- "$EXAWORKS_JOB_FOLDER" || exit 1
 printf "%s\\n" "$log" >"$EXAWORKS_JOB_FOLDER/log"
+[ "$held" = no ] || : >"$EXAWORKS_JOB_FOLDER/held"
 printf "%s %s\\n" "$(date +%s)" "$name" >"$EXAWORKS_JOB_FOLDER/about"
 printf "%s %s\\n" "${EXAWORKS_INDEX:-0}" "$EXAWORKS_JOB" >&3
 exec 3>&-
 trap : HUP INT TERM
+while [ -e "$EXAWORKS_JOB_FOLDER/held" ] && [ ! -e "$EXAWORKS_JOB_FOLDER/cancel" ]; do
+    sleep 1
+done
+if [ -e "$EXAWORKS_JOB_FOLDER/cancel" ]; then
+    echo "CANCELED 143" >"$EXAWORKS_JOB_FOLDER/end"
+    exit 0
+fi
+: >"$EXAWORKS_JOB_FOLDER/begun"
 watch=
 if [ "$limit" -gt 0 ]; then
     (
@@ -112,7 +135,8 @@ kill -KILL -$$ # whatever else the job has started
 """
 
 # Arguments: the text for a job, the script, the log without its end, the time limit in seconds,
-# "all" or "none" of the variables, the number of elements (0: no array), the name.
+# "all" or "none" of the variables, the number of elements (0: no array), "yes" or "no" for held,
+# the name.
 SUBMIT = (
     _TOP
     + """\
@@ -124,10 +148,11 @@ else
 fi
 start() { # LOG
     [ -d "${1%/*}" ] || mkdir -p -- "${1%/*}" || exit 1
-    session /bin/sh -c "$job" exaworks-job "$top" "$script" "$limit" "$environment" "$name" "$1" \\
+    session /bin/sh -c "$job" exaworks-job \\
+        "$top" "$script" "$limit" "$environment" "$held" "$name" "$1" \\
         </dev/null >"$1" 2>&1 &
 }
-job=$1 script=$2 stem=$3 limit=$4 environment=$5 count=$6 name=$7
+job=$1 script=$2 stem=$3 limit=$4 environment=$5 count=$6 held=$7 name=$8
 # cat ends when every job has told its id
 {
     if [ "$count" -eq 0 ]; then
@@ -179,7 +204,7 @@ CANCEL = (
     + "ids=\n"
     + _EACH.format(
         'state "$id"\n'
-        '    [ "$word" = RUNNING ] || continue\n'
+        "    case $word in RUNNING | HELD) ;; *) continue ;; esac\n"
         '    : >"$top/$id/cancel"; kill -TERM "-${id%-*}" 2>/dev/null\n'
         '    ids="$ids $id"'
     )
@@ -189,17 +214,32 @@ CANCEL = (
     sleep 5
     for id in $ids; do
         state "$id"
-        [ "$word" != RUNNING ] || kill -KILL "-${id%-*}"
+        case $word in RUNNING | HELD) kill -KILL "-${id%-*}" ;; esac
     done
 ) </dev/null >/dev/null 2>&1 &
 """
 )
 
+HOLD = (
+    _TOP
+    + _STARTED
+    + _STATE
+    + "code_of_all=0\n"
+    + _EACH.format(
+        'state "$id"\n'
+        '    if [ "$word" = HELD ]; then : >"$top/$id/held"; continue; fi\n'
+        '    echo "job $id has started already" >&2; code_of_all=1'
+    )
+    + 'exit "$code_of_all"\n'
+)
+
+RELEASE = _TOP + _EACH.format('rm -f -- "$top/$id/held"')
+
 LIST = (
     _TOP
     + _STARTED
     + _STATE
-    + _ALL.format('state "$id"; [ "$word" != RUNNING ] || echo "$id"')
+    + _ALL.format('state "$id"; case $word in RUNNING | HELD) echo "$id" ;; esac')
     + "true\n"
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -24,6 +25,7 @@ _PATIENCE = 60.0
 """Seconds for which a submission is tried again if the connection is lost."""
 
 _RETRY_PAUSE = 1.0
+_VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})", re.ASCII)
 _FILES_TIMEOUT = 120.0
 _TRANSFER_TIMEOUT = 86400.0
 _MOST_FILES = 4000
@@ -48,6 +50,7 @@ class SshRunner:
         self._connection = connection
         self._setup = tuple(setup)
         self._home: str | None = None
+        self._resolved: dict[str, str] = {}
         self._tar = "tar"
         self._answered: list[str] = []
         self._lock = threading.Lock()
@@ -79,6 +82,22 @@ class SshRunner:
             home, tar = out.decode("utf-8", "surrogateescape").rstrip("\n").rsplit("\n", 1)
             self._tar, self._home = tar, home
         return self._home
+
+    def resolve(self, path: str) -> str:
+        """See :meth:`Runner.resolve`. The set-up of the site is done before."""
+        if path not in self._resolved:
+            begin = "~" if path in ("~", "~/") or path.startswith("~/") else ""
+            words = ['"${HOME:?}"'] if begin else []
+            for index, part in enumerate(_VARIABLE.split(path[len(begin) :])):
+                if index % 3 == 0:
+                    words.append(quote(part) if part else "")
+                elif part:
+                    words.append(f'"${{{part}:?is not set on that machine}}"')
+            setup = "".join(f"{line}\n" for line in self._setup)
+            out = self._files(f"{setup}printf '\\n%s' {''.join(words)}")
+            full = os.fsdecode(out).rpartition("\n")[2]
+            self._resolved[path] = os.path.normpath(os.path.join(self.home(), full))
+        return self._resolved[path]
 
     # -- commands
 

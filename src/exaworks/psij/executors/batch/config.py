@@ -34,8 +34,13 @@ class BatchSchedulerExecutorConfig(JobExecutorConfig):
             answer never makes a job fail, however often it is asked in vain.
         keep_files: keep scripts and logs of jobs that succeed.
         max_concurrent_submissions: how many submission commands run at the same time.
-        on_queue_limit: what to do if the scheduler takes no more jobs of this user for the
-            moment: ``"raise"`` an exception, or ``"wait"`` until some have ended.
+        max_queued_jobs: how many jobs of this program may be in the queue or run at the same
+            time; ``None``: as many as the scheduler takes.
+        on_queue_limit: what to do if that number is reached, or if the scheduler takes no more
+            jobs of this user for the moment: ``"raise"`` an exception, or ``"wait"`` until some
+            have ended.
+        submit_patience: how many seconds a submission is tried again if the scheduler does not
+            answer, or says that it should be tried again.
         command_timeout: seconds after which a command of the scheduler is given up.
         ssh_command: the words that begin every command line of ssh, for executors that reach
             their scheduler over SSH.
@@ -56,6 +61,8 @@ class BatchSchedulerExecutorConfig(JobExecutorConfig):
         max_concurrent_submissions: int = 4,
         on_queue_limit: str = "raise",
         command_timeout: Interval = 30,
+        max_queued_jobs: int | None = None,
+        submit_patience: Interval = 20,
         ssh_command: Sequence[str] | None = None,
         remote_setup: Sequence[str] = (),
         announce_all_states: bool | None = None,
@@ -73,6 +80,8 @@ class BatchSchedulerExecutorConfig(JobExecutorConfig):
             max_concurrent_submissions: see the class.
             on_queue_limit: see the class.
             command_timeout: see the class.
+            max_queued_jobs: see the class.
+            submit_patience: see the class.
             ssh_command: see the class; ``None``: the words of the environment variable
                 ``EXAWORKS_SSH``, or ``ssh``.
             remote_setup: see the class.
@@ -97,6 +106,10 @@ class BatchSchedulerExecutorConfig(JobExecutorConfig):
             raise ValueError(f"on_queue_limit is {on_queue_limit!r}; it must be 'raise' or 'wait'")
         self.on_queue_limit = on_queue_limit
         self.command_timeout = _seconds(command_timeout, "command_timeout")
+        if max_queued_jobs is not None and max_queued_jobs < 1:
+            raise ValueError(f"max_queued_jobs is {max_queued_jobs}; it must be at least 1")
+        self.max_queued_jobs = max_queued_jobs
+        self.submit_patience = _seconds(submit_patience, "submit_patience")
         if ssh_command is None:
             ssh_command = shlex.split(os.environ.get("EXAWORKS_SSH", "")) or ["ssh"]
         self.ssh_command = tuple(ssh_command)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from exaworks.psij.dependencies import resolve
 from exaworks.psij.exceptions import PSIJException, SubmitException
 from exaworks.psij.executors.batch.adapter import Details, Request, SchedulerAdapter
 from exaworks.psij.executors.batch.config import BatchSchedulerExecutorConfig
@@ -24,6 +25,9 @@ from exaworks.psij.job_status import JobStatus, Reason
 from exaworks.psij.remote import Address, make_runner
 from exaworks.psij.runner import Command, CommandResult, LocalRunner
 from exaworks.psij.validate import check_spec, resources
+
+if TYPE_CHECKING:
+    from exaworks.core.sites import SiteProfile
 
 __all__ = ["BatchExecutor"]
 
@@ -58,9 +62,13 @@ class BatchExecutor(ManagedExecutor):
             self.settings.ssh_command,
             self.settings.remote_setup,
         )
-        self._host = Address.parse(url).host if url is not None and self._runner.host else None
+        self.host = Address.parse(url).host if url is not None and self._runner.host else None
         self._submitter = Submitter(
-            lambda: self._service, self.settings, self._prepare, self._take_accepted
+            lambda: self._service,
+            self.settings,
+            self._prepare,
+            self._take_accepted,
+            lambda: self._site_setup,
         )
 
     @property
@@ -70,12 +78,10 @@ class BatchExecutor(ManagedExecutor):
         Raises:
             SubmitException: it is not there yet, and the other machine cannot be reached.
         """
-        work = str(self.settings.work_directory.absolute())
-        if self._runner.host is not None and not self.settings.work_directory_given:
-            try:
-                work = os.path.join(self._runner.home(), ".exaworks", "work")
-            except OSError as problem:
-                raise self._unreachable(problem) from problem
+        try:
+            work = self._work_folder()
+        except OSError as problem:
+            raise self._unreachable(problem) from problem
         return Service.get(
             (self.ADAPTER, self.url, work, self.settings.command_timeout),
             lambda: Service(
@@ -84,6 +90,12 @@ class BatchExecutor(ManagedExecutor):
                 Spool(self._runner, os.path.join(work, self.adapter.name)),
             ),
         )
+
+    def _work_folder(self) -> str:
+        given = self.settings.work_directory_given
+        if self._runner.host is not None and not given:
+            return os.path.join(self._runner.home(), ".exaworks", "work")
+        return self._runner.resolve(str(self.settings.work_directory))
 
     # -- submission
 
@@ -102,11 +114,14 @@ class BatchExecutor(ManagedExecutor):
     def _prepare(self, job: Job) -> Entry:
         assert job.spec is not None
         launcher = self._get_launcher(job.spec.launcher)
-        if self._host is None:
-            return Entry(job, launcher, job)
+        waits_for = resolve(job, self, self.adapter.dependency_kinds)
+        if waits_for.ours and not self.adapter.can_hold:
+            raise self._unsupported("way to hold jobs, so none can wait for others")
+        if self.host is None:
+            return Entry(job, launcher, job, None, waits_for)
         spec, transfers = for_machine(job.spec, self._runner.home())
         moves = transfers.uploads or transfers.downloads
-        return Entry(Job(spec), launcher, job, transfers if moves else None)
+        return Entry(Job(spec), launcher, job, transfers if moves else None, waits_for)
 
     def _take_accepted(
         self, entries: Sequence[Entry], native_ids: Sequence[str], submission: Submission
@@ -129,6 +144,9 @@ class BatchExecutor(ManagedExecutor):
                 LocalRunner().remove(entry.transfers.moved)
             followed.append(tracking)
         self._service.follow(followed, files)
+        for entry in entries:
+            if entry.waits_for.ours:
+                self._watch_dependencies(entry.owner, entry.waits_for.ours)
 
     def _tracking(self, job: Job, native_id: str, token: str | None) -> Tracking:
         return Tracking(
@@ -142,7 +160,7 @@ class BatchExecutor(ManagedExecutor):
 
     def render(self, job: Job) -> Rendered:
         """See :meth:`JobExecutor.render`. Nothing is checked with the scheduler."""
-        check_spec(job.spec, self._host)
+        check_spec(job.spec, self.host)
         submission = render(
             [self._prepare(job)],
             self.adapter,
@@ -150,11 +168,19 @@ class BatchExecutor(ManagedExecutor):
             "0" * 16,
             self.settings.keep_files,
             self._service.cwd,
+            self._site_setup,
         )
         command = self.adapter.submit_command(
             submission.options, submission.outside, submission.script, submission.path
         )
         return Rendered(list(command.argv), submission.script.decode("utf-8", "surrogateescape"))
+
+    @classmethod
+    def config_for(cls, profile: SiteProfile) -> BatchSchedulerExecutorConfig:
+        """See :meth:`JobExecutor.config_for`."""
+        return BatchSchedulerExecutorConfig(
+            work_directory=profile.work_directory, remote_setup=profile.remote_setup
+        )
 
     # -- jobs that exist already
 
@@ -164,7 +190,7 @@ class BatchExecutor(ManagedExecutor):
             problem = self.adapter.check_id(native_id)
             if problem is None:
                 tracking = self._tracking(job, native_id, None)
-                if self._host is not None and job.spec is not None:
+                if self.host is not None and job.spec is not None:
                     tracking.downloads = downloads(job.spec)
                 known.append(tracking)
                 continue

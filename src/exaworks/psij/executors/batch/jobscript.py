@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from exaworks.psij.dependencies import Resolved
 from exaworks.psij.executors.batch.adapter import Option, Request, SchedulerAdapter
 from exaworks.psij.executors.batch.prepare import Transfers
 from exaworks.psij.executors.batch.report import shell_functions
@@ -24,6 +25,9 @@ _SAFE_OPTION = re.compile(r"--?[A-Za-z0-9][A-Za-z0-9_@%+=:,./\[\]-]*")
 _SAFE_WORD = re.compile(r"[A-Za-z0-9_@%+=:,./\[\]-]+")
 
 
+NOTHING = Resolved()
+
+
 class Entry(NamedTuple):
     """A job on its way to the scheduler.
 
@@ -33,12 +37,14 @@ class Entry(NamedTuple):
         launcher: what starts its processes.
         owner: the user's job.
         transfers: files that must be brought to the other machine first, or fetched afterwards.
+        waits_for: the jobs that must have begun or ended before.
     """
 
     job: Job
     launcher: Launcher
     owner: Job
     transfers: Transfers | None = None
+    waits_for: Resolved = NOTHING
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,16 @@ def _request(
 ) -> Request:
     spec = entry.job.spec
     assert spec is not None
-    return Request(spec, resources(entry.job), name, log, array_count)
+    waits_for = entry.waits_for
+    return Request(
+        spec,
+        resources(entry.job),
+        name,
+        log,
+        array_count,
+        waits_for.native,
+        held=bool(waits_for.ours),
+    )
 
 
 def plan(entry: Entry, adapter: SchedulerAdapter) -> Plan:
@@ -138,7 +153,10 @@ fi
 eval "$_psij_element"
 """
 
+# These signals are warnings of schedulers and users. Without a trap the shell would die of one, and
+# report the exit code of some command before.
 _BEGIN = """\
+trap : USR1 USR2 XCPU ALRM
 [ ! -e "$_psij_records/$_psij_id" ] || command -p rm -f -- "$_psij_records/$_psij_id"
 if [ -e {void} ]; then
     echo "This submission was given up because the scheduler did not answer in time." >&2
@@ -160,6 +178,7 @@ def render(
     token: str,
     keep_files: bool,
     cwd: str,
+    site_setup: Sequence[str] = (),
 ) -> Submission:
     """Write the script for a job or, if there are several jobs with equal plans, for an array.
 
@@ -170,6 +189,7 @@ def render(
         token: a name for the submission.
         keep_files: keep files also after success.
         cwd: where jobs run that name no directory.
+        site_setup: lines of shell that the site wants to be run first.
     """
     entry = entries[0]
     spec = entry.job.spec
@@ -216,6 +236,8 @@ def render(
             f'_psij_staged_out={quote(spool.path("staged"))}/"$_psij_id"',
             "",
         ]
+    if site_setup:
+        text += ["# What the site wants", *site_setup, ""]
     elements: bytes | None = None
     elements_path: str | None = None
     if array:

@@ -90,6 +90,7 @@ class Service:
         self._lock = threading.Lock()
         self._ended = threading.Condition()
         self._end_count = 0
+        self._in_queue = 0
 
     @property
     def cwd(self) -> str:
@@ -208,6 +209,32 @@ class Service:
         with self._ended:
             self._ended.wait_for(lambda: self._end_count != seen, timeout)
             return self._end_count
+
+    def reserve(self, count: int, limit: int | None, wait: bool) -> bool:
+        """Take places in the queue for jobs that are to be submitted.
+
+        Args:
+            count: how many.
+            limit: how many there are; ``None``: no limit.
+            wait: wait until there are enough.
+
+        Returns:
+            whether they were taken. They are given back by the jobs' ends, or with
+            :meth:`give_back`.
+        """
+        with self._ended:
+            while limit is not None and self._in_queue + count > max(limit, count):
+                if not wait:
+                    return False
+                self._ended.wait()
+            self._in_queue += count
+            return True
+
+    def give_back(self, count: int) -> None:
+        """The scheduler has not taken the jobs."""
+        with self._ended:
+            self._in_queue -= count
+            self._ended.notify_all()
 
     def _in_reactor(self, act: Callable[[float], None]) -> None:
         def run() -> None:
@@ -357,6 +384,7 @@ class Service:
                 self._remove_files(tracking.token)
             with self._ended:
                 self._end_count += 1
+                self._in_queue -= tracking.token is not None
                 self._ended.notify_all()
         tracking.announce(job, status)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from exaworks.psij.job import Job
 __all__ = ["Submitter"]
 
 _RETRY_AT_LEAST_EVERY = 15.0
+_FIRST_PAUSE = 0.5
 
 Accept = Callable[[Sequence[Entry], Sequence[str], Submission], None]
 
@@ -31,6 +33,7 @@ class Submitter:
         settings: BatchSchedulerExecutorConfig,
         prepare: Callable[[Job], Entry],
         accepted: Accept,
+        site_setup: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         """Make a submitter.
 
@@ -40,7 +43,9 @@ class Submitter:
             prepare: says how a job is to be described to the scheduler.
             accepted: told of jobs that the scheduler has taken, of their ids and of what was
                 submitted.
+            site_setup: gives lines of shell to run first in every job.
         """
+        self._site_setup = site_setup
         self._get_service = service
         self._settings = settings
         self._prepare = prepare
@@ -55,7 +60,7 @@ class Submitter:
         service = self._get_service()
         groups = self._group(service, jobs)
         service.prepare()
-        bulk = _Bulk(service, self._settings, self._accepted, groups)
+        bulk = _Bulk(service, self._settings, self._accepted, groups, self._site_setup())
         helpers = min(self._settings.max_concurrent_submissions, len(groups)) - 1
         done = threading.Semaphore(0)
 
@@ -87,7 +92,7 @@ class Submitter:
             raise SubmitException(
                 f"{service.adapter.title} does not answer: {service.site_problem}", transient=True
             )
-        size = max(1, site.array_limit)
+        size = max(1, min(site.array_limit, self._settings.max_queued_jobs or site.array_limit))
         return [
             group[at : at + size] for group in alike.values() for at in range(0, len(group), size)
         ]
@@ -102,7 +107,9 @@ class _Bulk:
         settings: BatchSchedulerExecutorConfig,
         accepted: Accept,
         groups: Sequence[list[Entry]],
+        site_setup: Sequence[str],
     ) -> None:
+        self._site_setup = site_setup
         self.failed: dict[Job, PSIJException] = {}
         self._service = service
         self._adapter = service.adapter
@@ -140,20 +147,43 @@ class _Bulk:
         Returns:
             why the parts that are left in ``waiting`` cannot be submitted.
         """
+        patience = time.monotonic() + self._settings.submit_patience
+        pause = _FIRST_PAUSE
+        wait = self._settings.on_queue_limit == "wait"
         while waiting:
             entries = waiting[0]
             seen = self._service.wait_for_end(-1, 0)
-            rejected = self._submit_once(entries)
+            if not self._service.reserve(len(entries), self._settings.max_queued_jobs, wait):
+                return SubmitException(
+                    f"{self._settings.max_queued_jobs} jobs are in the queue, which is the limit "
+                    "(max_queued_jobs); with on_queue_limit='wait' submissions wait",
+                    transient=True,
+                )
+            rejected: Rejected | None = None
+            try:
+                rejected = self._submit_once(entries)
+            finally:
+                if rejected is not None or waiting[0][0].owner.native_id is None:
+                    self._service.give_back(len(entries))
             if rejected is None:
                 waiting.popleft()
-            elif not rejected.queue_limit or self._settings.on_queue_limit != "wait":
-                problem = SubmitException(
-                    f"{self._adapter.title} did not accept the job: {rejected.message}",
-                    transient=rejected.transient,
-                )
-                if rejected.transient and not rejected.queue_limit:
-                    self._unreachable = problem
+                patience = time.monotonic() + self._settings.submit_patience
+                pause = _FIRST_PAUSE
+                continue
+            problem = SubmitException(
+                f"{self._adapter.title} did not accept the job: {rejected.message}",
+                transient=rejected.transient,
+            )
+            if rejected.queue_limit and not wait:
                 return problem
+            if not rejected.queue_limit:
+                if not rejected.transient:
+                    return problem
+                if self._unreachable or time.monotonic() + pause > patience:
+                    self._unreachable = problem
+                    return problem
+                time.sleep(pause)
+                pause *= 2
             elif len(entries) > 1:
                 waiting.popleft()
                 half = len(entries) // 2
@@ -166,7 +196,13 @@ class _Bulk:
         spool, runner = self._service.spool, self._service.runner
         token = spool.new_token(entries[0].owner.id if len(entries) == 1 else None)
         submission = render(
-            entries, self._adapter, spool, token, self._settings.keep_files, self._service.cwd
+            entries,
+            self._adapter,
+            spool,
+            token,
+            self._settings.keep_files,
+            self._service.cwd,
+            self._site_setup,
         )
         if submission.elements is not None and submission.elements_path is not None:
             runner.write(submission.elements_path, submission.elements)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from exaworks.core import config as settings
 from exaworks.core.keeper.protocol import MAX_FRAME
+from exaworks.psij.dependencies import Resolved, resolve
 from exaworks.psij.exceptions import (
     InvalidJobException,
     InvalidStateException,
@@ -110,6 +111,9 @@ class LocalJobExecutor(ManagedExecutor):
             launcher = self._get_launcher(job.spec.launcher)
             request = words.job_request(job, launcher, context, self.config)
             request["grace"] = self._grace
+            waits_for = resolve(job, self, ()) if job.spec.attributes.dependencies else None
+            if waits_for:
+                request["held"] = True
             if self._pool is not None:
                 request["pool"], request["limit"] = self._pool, self._limit
             text = words.json_text(request)
@@ -125,12 +129,12 @@ class LocalJobExecutor(ManagedExecutor):
             raise InvalidJobException(
                 f"{job} cannot be submitted: its description of {len(text)} bytes is too long"
             )
-        return _Encoded(job, context, text)
+        return _Encoded(job, context, text, waits_for)
 
     def _submit_part(self, part: Sequence[_Encoded]) -> Mapping[Job, PSIJException]:
         def accepted(reply: Reply) -> None:
             now = clock.time()
-            for (job, _, _), number in zip(part, reply["ids"], strict=True):
+            for (job, *_), number in zip(part, reply["ids"], strict=True):
                 self._accepted(job, str(number), now)
                 self._follow(job, number)
             known = {snapshot["id"]: snapshot for snapshot in reply["known"]}
@@ -141,9 +145,12 @@ class LocalJobExecutor(ManagedExecutor):
         texts = ",".join([encoded.text for encoded in part])
         try:
             self._ask(f'{{"op":"submit","jobs":[{texts}]}}', tuple(contexts.values()), accepted)
+            for job, _, _, waits_for in part:
+                if waits_for:
+                    self._watch_dependencies(job, waits_for.ours)
         except PSIJException as problem:
             if not isinstance(problem, Refused) or problem.code != "invalid":
-                return {job: problem for job, _, _ in part if job.native_id is None}
+                return {job: problem for job, *_ in part if job.native_id is None}
             if len(part) == 1:
                 return {part[0].job: InvalidJobException(problem.message, problem)}
             # It takes all or none; the halves show which ones it does not take.
@@ -283,6 +290,7 @@ class _Encoded(NamedTuple):
     job: Job
     context: words.Context
     text: str
+    waits_for: Resolved | None
 
 
 def _user() -> str:
