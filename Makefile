@@ -46,6 +46,8 @@ unit: $(VENV)/.developed
 integration: $(VENV)/.developed
 	$(BIN)/pytest -n $(WORKERS) tests/integration/local tests/integration/cli tests/docs
 	$(BIN)/pytest -n 2 --dist loadfile tests/integration/slurm
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile tests/integration/ssh tests/integration/grid_engine \
+	  tests/integration/pbs tests/integration/flux
 
 # psij-python comes with the clients, from PyPI; the drop-in then takes its place
 $(VENV)-clients/.installed: pyproject.toml compat/psij/pyproject.toml

@@ -31,6 +31,7 @@ from exaworks.psij import (
     JobState,
     JobStatus,
     PSIJException,
+    Reason,
     ResourceSpecV1,
     StageIn,
     StageOut,
@@ -511,6 +512,39 @@ class JobExecutorConformance:
         assert "rendered" in str(executor.render(job))
         assert (job.status.state, job.executor) == (S.NEW, None)
         assert not (work / "ran").exists()
+
+    # -- dependencies ---------------------------------------------------------------------------
+
+    def test_dependencies(self, executor: JobExecutor, work: Path) -> None:
+        """A job starts when others have begun or ended, and never if they ended the other way."""
+        if not self.can_hold:
+            pytest.skip(f"the backend of {executor} cannot hold jobs back")
+        go = f"while [ ! -e '{work}/go' ]; do sleep 0.1; done"
+        good, bad = (Job(self.shell(f"{go}; exit {code}")) for code in (0, 3))
+
+        def waiting(**kinds: list[Job | str]) -> Job:
+            spec = self.spec("/bin/true")
+            spec.attributes.dependencies = kinds
+            job = Job(spec)
+            executor.submit(job)
+            return job
+
+        executor.submit(good)
+        executor.submit(bad)
+        run = [
+            waiting(afterok=[good]),
+            waiting(afternotok=[bad]),
+            waiting(afterany=[good, bad]),
+            waiting(afterok=[str(good.native_id)], afternotok=[bad]),
+        ]
+        never = [waiting(afterok=[good, bad]), waiting(afternotok=[good])]
+        assert self.end(waiting(after=[good])).state is S.COMPLETED
+        assert not any(job.status.final for job in run + never)
+        (work / "go").touch()
+        assert [self.end(job).state for job in run] == [S.COMPLETED] * len(run)
+        for job in never:
+            status = self.end(job)
+            assert (status.state, status.reason) == (S.CANCELED, Reason.DEPENDENCY), status
 
     # -- data -----------------------------------------------------------------------------------
 

@@ -86,6 +86,37 @@ def killed_from_outside(mark: Path) -> str:
     return f"echo $PPID >'{mark}'; sleep 300"
 
 
+@pytest.fixture
+def requests(cluster: Cluster) -> Iterator[Path]:
+    """The file with the cell's defaults for qsub. (One's own would be those of all clusters.)"""
+    file = Path(cluster.environment()["SGE_ROOT"]) / "default" / "common" / "sge_request"
+    kept = file.read_text() if file.exists() else ""
+    yield file
+    file.write_text(kept)
+
+
+def test_defaults_of_the_site_do_no_harm(
+    executor: JobExecutor, requests: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    requests.write_text(
+        "-cwd\n-b y\n-C %\n-N fromfile\n-o /none/there\n-e /none/there\n-i /none/there\n"
+        "-sync y\n-now y\n-j n\n-S /bin/false\n-l h_rt=1\n-shell n\n"
+    )
+    monkeypatch.setenv("JOB_ID", "77")
+    monkeypatch.setenv("SGE_TASK_ID", "78")
+    monkeypatch.setenv("PE_HOSTFILE", "/etc/hostname")
+    job = job_of('sleep 2; echo "$SGE_TASK_ID $PE_HOSTFILE"; cat "$PSIJ_NODEFILE"')
+    assert job.spec is not None
+    job.spec.stdout_path = tmp_path / "out"
+    executor.submit(job)
+    assert end(job).state is JobState.COMPLETED, job.status
+    assert (tmp_path / "out").read_text().split("\n")[0] == "undefined "
+    assert len((tmp_path / "out").read_text().split()) == 2
+    several = [job_of(f"exit {code}") for code in range(3)]
+    executor.submit_many(several)
+    assert [end(each).exit_code for each in several] == [0, 1, 2]
+
+
 def test_the_master_is_away_for_a_while(
     cluster: Cluster, executor: JobExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:

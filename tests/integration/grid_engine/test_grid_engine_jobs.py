@@ -6,7 +6,6 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -117,39 +116,6 @@ def test_what_the_scheduler_is_told(executor: JobExecutor) -> None:
     assert (known.estimated_start or "").startswith("2030-01-01T00:00:00")
     job.cancel()
     assert essence(end(job)) == (JobState.CANCELED, Reason.CANCELED, None)
-
-
-@pytest.fixture
-def requests(tmp_path: Path) -> Iterator[Path]:
-    """The file with the user's own defaults for qsub."""
-    file = Path.home() / ".sge_request"
-    kept = file.read_text() if file.exists() else None
-    yield file
-    if kept is None:
-        file.unlink(missing_ok=True)
-    else:
-        file.write_text(kept)
-
-
-def test_defaults_of_the_user_do_no_harm(
-    executor: JobExecutor, requests: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    requests.write_text(
-        "-cwd\n-b y\n-C %\n-N fromfile\n-o /none/there\n-e /none/there\n-i /none/there\n"
-        "-sync y\n-now y\n-j n\n-S /bin/false\n-l h_rt=1\n-shell n\n"
-    )
-    monkeypatch.setenv("JOB_ID", "77")
-    monkeypatch.setenv("SGE_TASK_ID", "78")
-    monkeypatch.setenv("PE_HOSTFILE", "/etc/hostname")
-    job = shell(
-        'sleep 2; echo "$SGE_TASK_ID $PE_HOSTFILE"; cat "$PSIJ_NODEFILE"',
-        attributes=JobAttributes(timedelta(minutes=1)),
-        stdout_path=tmp_path / "out",
-    )
-    executor.submit(job)
-    assert end(job).state is JobState.COMPLETED, job.status
-    assert (tmp_path / "out").read_text().split("\n")[0] == "undefined "
-    assert len((tmp_path / "out").read_text().split()) == 2
 
 
 @pytest.mark.parametrize("value", ["x\n#$ -N injected\n#$ -q none\n", "\n#$ -l nosuch=1"])

@@ -10,7 +10,6 @@ pytestmark = pytest.mark.ssh
 
 
 class TestSsh(JobExecutorConformance):
-    can_hold = False
     same_machine = False
 
     @pytest.fixture(autouse=True)

@@ -163,11 +163,13 @@ class GridEngineAdapter(SchedulerAdapter):
 
     def parse_submit(self, result: CommandResult, array_count: int | None) -> Accepted | Rejected:
         """See :meth:`SchedulerAdapter.parse_submit`."""
-        if not result.ok:
-            return self._rejected(result)
         found = _SUBMITTED.findall(result.stdout)
         count = str(array_count) if array_count is not None else ""
-        if not found or found[-1][2] != count:
+        taken = bool(found) and found[-1][2] == count
+        # If a file of default requests says "-sync y", it waits, and ends with the jobs' exit code.
+        if not result.ok and not taken:
+            return self._rejected(result)
+        if not taken:
             return Rejected(
                 f"qsub printed no id of {'an array' if count else 'a job'}: {result.stdout!r}",
                 uncertain=True,

@@ -295,12 +295,13 @@ class BatchExecutor(ManagedExecutor):
             result = self._runner.run(command)
             if not result.ok and self.adapter.parse_query(result).problem is not None:
                 raise self._no_answer(result)
+            known = self._service.states()
             for details in self.adapter.parse_details(result):
                 job = Job(details.spec)
                 job._native_id = details.observation.native_id
                 job.executor = self
                 job.current_info = details.info
-                job._status = self._status_of(details)
+                job._status = self._status_of(details, known.get(details.observation.native_id))
                 found.append(job)
         return found
 
@@ -321,9 +322,12 @@ class BatchExecutor(ManagedExecutor):
         return SubmitException(f"{self.adapter.title} does not answer: {words}", transient=True)
 
     @staticmethod
-    def _status_of(details: Details) -> JobStatus:
+    def _status_of(details: Details, told: JobState | None) -> JobStatus:
+        """A status in the scheduler's words; a job that has told that it runs knows better."""
         seen = details.observation
         state = JobState.HELD if details.held else seen.state or JobState.QUEUED
+        if state is JobState.QUEUED and told is not None and told.is_greater_than(state):
+            state = told
         facts = {
             "native_id": seen.native_id,
             "nodes": seen.nodes,

@@ -200,6 +200,10 @@ class Service:
         """The native ids of the jobs that are being watched."""
         return [tracking.native_id for tracking in list(self._tracked.values())]
 
+    def states(self) -> dict[str, JobState]:
+        """The states of the jobs that are being watched, by native id."""
+        return {each.native_id: each.job.status.state for each in list(self._tracked.values())}
+
     def wait_for_end(self, seen: int, timeout: float) -> int:
         """Wait until more than ``seen`` jobs have ended, or for ``timeout`` seconds.
 

@@ -31,6 +31,7 @@ _STATES = {
     state.name: state
     for state in (JobState.STAGE_IN, JobState.ACTIVE, JobState.STAGE_OUT, JobState.CLEANUP)
 }
+_NEVER = "can never be satisfied"
 _PHASES = {
     "setup": Reason.LAUNCH,
     "redirect": Reason.LAUNCH,
@@ -145,11 +146,18 @@ class JobHistory:
         return code - 128 if code is not None and 128 < code <= 159 else None
 
     def _final_state(self) -> JobState:
-        if self.exception is not None and self.exception.get("type") == "cancel":
+        if self.exception is not None and (
+            self.exception.get("type") == "cancel" or self._waited_in_vain()
+        ):
             return JobState.CANCELED
         if self.exception is None and self.exit_code == 0:
             return JobState.COMPLETED
         return JobState.FAILED
+
+    def _waited_in_vain(self) -> bool:
+        """Whether a job that it waited for has ended the other way."""
+        exception = self.exception or {}
+        return exception.get("type") == "dependency" and _NEVER in str(exception.get("note"))
 
     def job_status(self) -> JobStatus:
         """The state with its time and, if it is final, the verdict."""
@@ -171,6 +179,8 @@ class JobHistory:
         kind, note = str(self.exception.get("type")), str(self.exception.get("note") or "")
         if kind == "cancel":
             return Reason.CANCELED, f"was cancelled: {note}" if note else "was cancelled"
+        if self._waited_in_vain():
+            return Reason.DEPENDENCY, f"a job that it waited for has ended the other way ({note})"
         if kind == "timeout":
             return Reason.TIMEOUT, f"ran longer than its duration (Flux: {note or kind})"
         if kind.startswith("preempt"):

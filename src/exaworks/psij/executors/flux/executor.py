@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from exaworks.psij.dependencies import Resolved, resolve
 from exaworks.psij.exceptions import (
     InvalidJobException,
     InvalidStateException,
@@ -51,12 +52,22 @@ from exaworks.psij.validate import check_spec, resources
 __all__ = ["FluxJobExecutor"]
 
 
+_SCHEMES = {
+    "after": "afterstart",
+    "afterok": "afterok",
+    "afternotok": "afternotok",
+    "afterany": "afterany",
+}
+"""Our kinds of dependencies in Flux's words (Flux RFC 26)."""
+
+
 class _Encoded(NamedTuple):
     """A job, ready to be handed over."""
 
     job: Job
     order: Order
     log: str | None
+    waits_for: Resolved
 
 
 class FluxJobExecutor(ManagedExecutor):
@@ -99,27 +110,38 @@ class FluxJobExecutor(ManagedExecutor):
     def _surroundings(self) -> Surroundings:
         if not self._address.remote:
             logs = str(self.config.work_directory.absolute() / "flux" / "log")
-            return Surroundings(utf8_only(os.environ), os.getcwd(), logs)
+            return Surroundings(utf8_only(os.environ), os.getcwd(), logs, self._site_setup)
         if self._far_environment is None:
             self._far_environment = read_environment(self._address, self._settings.timeout)
         home = self._far_environment.get("HOME", "/")
-        return Surroundings(self._far_environment, home, f"{home}/.exaworks/work/flux/log")
+        logs = f"{home}/.exaworks/work/flux/log"
+        return Surroundings(self._far_environment, home, logs, self._site_setup)
 
-    def _describe(self, job: Job, around: Surroundings) -> tuple[dict[str, Any], int]:
+    def _describe(
+        self, job: Job, around: Surroundings, waits_for: Resolved
+    ) -> tuple[dict[str, Any], int]:
         spec = check_spec(job.spec)
         task = make_task(job, self._get_launcher(spec.launcher), around)
         ours = {"id": job.id, "stage_in": bool(spec.stage_in), **_written(spec)}
-        return build_jobspec(spec, resources(job), task, ours), urgency(spec.attributes)
+        dependencies = [
+            {"scheme": _SCHEMES[kind], "value": other}
+            for kind, others in waits_for.native.items()
+            for other in others
+        ]
+        jobspec = build_jobspec(spec, resources(job), task, ours, dependencies)
+        return jobspec, HELD_URGENCY if waits_for.ours else urgency(spec.attributes)
 
     def _encode(self, job: Job, around: Surroundings) -> _Encoded:
-        jobspec, priority = self._describe(job, around)
+        waits_for = resolve(job, self, _SCHEMES)
+        jobspec, priority = self._describe(job, around, waits_for)
         try:
             order = Order(to_json(jobspec), priority)
         except ValueError as problem:
             raise InvalidJobException(
                 f"{job} cannot be described to Flux, which takes UTF-8 only: {problem}", problem
             ) from problem
-        return _Encoded(job, order, None if self._address.remote else around.log(job))
+        log = None if self._address.remote else around.log(job)
+        return _Encoded(job, order, log, waits_for)
 
     def _submit_jobs(self, jobs: Sequence[Job]) -> Mapping[Job, PSIJException]:
         failed: dict[Job, PSIJException] = {}
@@ -190,6 +212,8 @@ class FluxJobExecutor(ManagedExecutor):
         watch.follow(
             number, self._follower(each.job, each.log), bool(spec is not None and spec.stage_in)
         )
+        if each.waits_for.ours:
+            self._watch_dependencies(each.job, each.waits_for.ours)
 
     def _follower(self, job: Job, log: str | None = None) -> Callable[[JobStatus], None]:
         def changed(status: JobStatus) -> None:
@@ -294,7 +318,7 @@ class FluxJobExecutor(ManagedExecutor):
 
     def render(self, job: Job) -> Rendered:
         """The jobspec that would be submitted."""
-        jobspec, priority = self._describe(job, self._surroundings())
+        jobspec, priority = self._describe(job, self._surroundings(), Resolved())
         words = ["flux", "job", "submit"]
         if priority != DEFAULT_URGENCY:
             words.append(f"--urgency={priority}")

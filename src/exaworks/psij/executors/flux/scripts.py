@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from exaworks.psij import script
 from exaworks.psij.executors.flux.events import END_MEMO, STATE_MEMO
 from exaworks.psij.job import Job
@@ -131,7 +133,13 @@ def guard_text() -> str:
 
 
 def script_text(
-    job: Job, launcher: Launcher, cwd: str, log: str | None, exports: bool, nested: bool
+    job: Job,
+    launcher: Launcher,
+    cwd: str,
+    log: str | None,
+    exports: bool,
+    nested: bool,
+    site_setup: Sequence[str] = (),
 ) -> str:
     """A script (of bash) for a whole job.
 
@@ -142,6 +150,7 @@ def script_text(
         log: the file for what the script itself prints; ``None``: nowhere.
         exports: set the job's environment variables too.
         nested: it runs in an instance of its own, see :data:`NESTED_COMMAND`.
+        site_setup: lines of shell that the site wants to be run first.
     """
     spec = job.spec
     assert spec is not None
@@ -160,6 +169,7 @@ def script_text(
             (_FUNCTIONS % {**_MEMOS, "told": " ".join(told)}).rstrip(),
             _LOG % script.quote(log) if log is not None else "_psij_log=",
             *([(_NODEFILE % {"nodes": nodes, "copies": copies}).rstrip()] if count > 1 else []),
+            *site_setup,
             *script.element(job, launcher, cwd, exports=exports),
             script.batch_body(spec, launcher, int(limit.total_seconds()) if limit else None),
         ]

@@ -46,11 +46,13 @@ class Surroundings:
         variables: the environment, as far as Flux can carry it.
         cwd: the directory for jobs that name none.
         log_folder: where scripts leave what they print, until they have succeeded.
+        site_setup: lines of shell that the site wants to be run first.
     """
 
     variables: Mapping[str, str]
     cwd: str
     log_folder: str
+    site_setup: tuple[str, ...] = ()
 
     def log(self, job: Job) -> str | None:
         """The file for what the script of a job prints; ``None`` if there is nothing to print."""
@@ -99,6 +101,7 @@ def make_task(job: Job, launcher: Launcher, around: Surroundings) -> Task:
         or spec.post_launch is not None
         or spec.moves_data
         or launcher.wraps_everything
+        or bool(around.site_setup)
     )
     variables = dict(around.variables) if spec.inherit_environment else {}
     for variable, value in (spec.environment or {}).items():
@@ -175,6 +178,7 @@ def _script_task(
         around.log(job),
         exports=not whole,
         nested=nested,
+        site_setup=around.site_setup,
     )
     words = [*NESTED_COMMAND, text] if nested else [*SHELL, text]
     several = resources(job).computed_node_count > 1
