@@ -6,12 +6,12 @@ BIN = $(VENV)/bin
 # how many tests run at the same time
 WORKERS ?= 4
 
-.PHONY: help demo test lint types unit integration clients bench clean
+.PHONY: help demo test lint types unit integration third-party clients bench clean
 
 help:
 	@echo "make demo [EXECUTOR=local|slurm]  run an ensemble of 120 jobs and draw its result"
 	@echo "make test                         check style and types, run all tests"
-	@echo "make lint|types|unit|integration|clients   parts of make test"
+	@echo "make lint|types|unit|integration|third-party|clients   parts of make test"
 	@echo "make bench [EXECUTOR=local|slurm] measure against psij-python"
 	@echo "make clean                        remove what the above have made"
 
@@ -30,7 +30,7 @@ $(VENV)/.developed: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/python examples/ising/ensemble.py $(if $(EXECUTOR),--executor $(EXECUTOR))
 
-test: lint types unit integration clients
+test: lint types unit integration third-party clients
 
 lint: $(VENV)/.developed
 	$(BIN)/ruff format --check .
@@ -48,6 +48,11 @@ integration: $(VENV)/.developed
 	$(BIN)/pytest -n 2 --dist loadfile tests/integration/slurm
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile tests/integration/ssh tests/integration/grid_engine \
 	  tests/integration/pbs tests/integration/flux
+
+# a scheduler in a distribution of its own
+third-party: $(VENV)/.developed
+	$(BIN)/python -m pip install --quiet --editable examples/task_spooler
+	$(BIN)/pytest -c pyproject.toml -n $(WORKERS) examples/task_spooler/tests
 
 # psij-python comes with the clients, from PyPI; the drop-in then takes its place
 $(VENV)-clients/.installed: pyproject.toml compat/psij/pyproject.toml

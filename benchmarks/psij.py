@@ -1,12 +1,14 @@
 """exaworks.psij against psij-python (from PyPI) and against the floor, in one go.
 
 usage: python benchmarks/psij.py [--executor local|slurm] [--counts 100,1000] [--rounds 3]
+                                 [--watch 1000,10000 [--seconds 300]]
                                  [--peer PYTHON] [--json FILE]
 
 The peer is installed into a virtual environment in the user's cache unless --peer names a Python
 that has it. Contestants take turns, round by round; medians over the rounds are printed, and the
 ratio. With "slurm" a cluster must be there (tests/clusters/slurm.sh start); queries to the
-scheduler are counted by wrappers first in PATH.
+scheduler are counted by wrappers first in PATH. With --watch, only the cost of watching so many
+jobs that wait in the queue of Slurm is measured.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +100,37 @@ def sbatch_loop(count: int) -> dict[str, Any]:
     return {"submitted/s": count / (submitted - begin), "last completion s": time.time() - begin}
 
 
+@contextmanager
+def held_jobs(count: int) -> Iterator[Path]:
+    """Jobs in the queue that do not start; gives a file with their ids."""
+    words = ["sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=/bin/true"]
+
+    def submit(_: int) -> str:
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+    with tempfile.NamedTemporaryFile("w+") as file, ThreadPoolExecutor(4) as threads:
+        ids = list(threads.map(submit, range(count)))
+        try:
+            file.writelines(ids)
+            file.flush()
+            yield Path(file.name)
+        finally:
+            for at in range(0, count, 1000):
+                part = [native_id.strip() for native_id in ids[at : at + 1000]]
+                subprocess.run(["scancel", *part], check=True)
+
+
+def watch(peer: str, count: int, seconds: int) -> dict[str, dict[str, float]]:
+    """Watch jobs that do nothing."""
+    with held_jobs(count) as ids:
+        os.environ["BENCHMARK_IDS"], os.environ["BENCHMARK_SECONDS"] = str(ids), str(seconds)
+        title = f"watching {count} jobs in the queue for {seconds} s, default settings"
+        return compete(title, 1, {
+            "exaworks": lambda: worker(sys.executable, "exaworks.psij", "slurm", "watch", count),
+            "psij-python": lambda: worker(peer, "psij", "slurm", "watch", count),
+        })  # fmt: skip
+
+
 def import_time(python: str, module: str) -> dict[str, Any]:
     def run(code: str) -> float:
         begin = time.perf_counter()
@@ -153,6 +188,8 @@ def main() -> None:
     parser.add_argument("--executor", choices=["local", "slurm"], default="local")
     parser.add_argument("--counts", default="100,1000")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--watch", metavar="COUNTS", help="only measure watching so many jobs")
+    parser.add_argument("--seconds", type=int, default=300, help="for how long (default: 300)")
     parser.add_argument("--peer", metavar="PYTHON", help="a Python that has psij-python")
     parser.add_argument("--json", type=Path, help="write the medians to this file")
     options = parser.parse_args()
@@ -161,6 +198,12 @@ def main() -> None:
     ours = lambda test, count: worker(sys.executable, "exaworks.psij", backend, test, count)  # noqa: E731
     theirs = lambda test, count: worker(peer, "psij", backend, test, count)  # noqa: E731
     report: dict[str, Any] = {}
+    if options.watch:
+        for count in map(int, options.watch.split(",")):
+            report[f"watch {count}"] = watch(peer, count, options.seconds)
+        if options.json:
+            options.json.write_text(json.dumps(report, indent=1))
+        return
     report["import"] = compete("import", 1, {
         "exaworks": lambda: import_time(sys.executable, "exaworks.psij"),
         "psij-python": lambda: import_time(peer, "psij"),

@@ -166,6 +166,36 @@ def latency(module: Any, executor: Any, count: int, pause: float) -> dict[str, A
     return {"end to callback ms": milliseconds([watch.final[i] - ended[i] for i in ended])}
 
 
+def watching(module: Any, executor: Any, count: int) -> dict[str, Any]:
+    """Attach to jobs that wait in the queue, and do nothing else for some time.
+
+    Their ids are in the file BENCHMARK_IDS, one a line; BENCHMARK_SECONDS says how long.
+    """
+    ids = Path(os.environ["BENCHMARK_IDS"]).read_text().split()[:count]
+    queued = threading.Event()
+    seen = set()
+
+    def changed(job: Any, status: Any) -> None:
+        seen.add(job.id)
+        if len(seen) == count:
+            queued.set()
+
+    executor.set_job_status_callback(changed)
+    cpu, begin = own_cpu() + children_cpu(), time.time()
+    jobs = [module.Job() for _ in ids]
+    for job, native_id in zip(jobs, ids, strict=True):
+        executor.attach(job, native_id)
+    if not queued.wait(300):
+        raise SystemExit(f"only {len(seen)} of {count} jobs were seen")
+    known = time.time() - begin
+    time.sleep(float(os.environ["BENCHMARK_SECONDS"]))
+    return {
+        "all states known s": known,
+        "CPU s": own_cpu() + children_cpu() - cpu,
+        "threads": threading.active_count(),
+    }
+
+
 def main() -> None:
     name, backend, test, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
     if name == "floor":
@@ -173,7 +203,9 @@ def main() -> None:
         return
     module = importlib.import_module(name)
     executor = module.JobExecutor.get_instance(backend)
-    if test == "latency":
+    if test == "watch":
+        result = watching(module, executor, count)
+    elif test == "latency":
         result = latency(module, executor, count, pause=1.0 if backend != "local" else 0.0)
     else:
         result = jobs(module, executor, count, test == "bulk")

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from slurm_cluster import end, output, until
+from slurm_cluster import TIMEOUT, end, output, until
 
 from exaworks import psij
 from exaworks.psij import (
@@ -420,3 +420,44 @@ sys.stdin.read()
     for job, native_id in zip(jobs, ids, strict=True):
         executor.attach(job, native_id)
     assert [end(job).exit_code for job in jobs] == [40, 43]
+
+
+def test_five_thousand_jobs_of_two_programs(tmp_path: Path) -> None:
+    """Two programs of one user, each with jobs of its own in a long queue; none sees the other's.
+
+    The jobs of the one are cancelled; the other's stay.
+    """
+    program = """
+import sys, time
+from exaworks.psij import Job, JobAttributes, JobExecutor, JobSpec, wait
+
+begin = JobAttributes(custom_attributes={"slurm.begin": "now+1hour"})
+jobs = [Job(JobSpec("/bin/true", attributes=begin)) for _ in range(2500)]
+executor = JobExecutor.get_instance("slurm")
+executor.submit_many(jobs)
+print(len(set(executor.list()) & {job.native_id for job in jobs}), flush=True)
+sys.stdin.readline()
+executor.cancel_many(jobs)
+done, _ = wait(jobs, timeout=120)
+print(len(done), {job.status.state.name for job in jobs})
+"""
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    try:
+        for each in programs:
+            assert each.stdout is not None
+            assert each.stdout.readline() == "2500\n"
+        for each in programs:
+            out, _ = each.communicate("\n", timeout=TIMEOUT)
+            assert out == "2500 {'CANCELED'}\n"
+    finally:
+        for each in programs:
+            each.kill()
+            each.wait()
