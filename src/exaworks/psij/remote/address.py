@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 __all__ = ["Address"]
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:%-]*")
+_NAME = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:%-]*")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\+-]*")
 
 

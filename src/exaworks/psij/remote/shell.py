@@ -96,6 +96,7 @@ def call(argv: Sequence[str]) -> str:
     return f"command -v {program} >/dev/null 2>&1 || exit {MISSING}\n{words}"
 
 
+# Killing the outer shell, $$, keeps the mark of the end from being printed: there is no answer.
 # The input is complete before anything happens: what is cut off half-way must not be submitted.
 # The command then goes on even if the connection is lost, and whoever comes again with the same
 # stem gets its answer.
@@ -104,7 +105,8 @@ _psij_stem={stem}
 [ -d "${{_psij_stem%/*}}" ] || mkdir -p -- "${{_psij_stem%/*}}" || exit 1
 if [ ! -e "$_psij_stem.code" ]; then
     cat >"$_psij_stem.$$" || exit 1
-    [ "$(wc -c <"$_psij_stem.$$")" -eq {length} ] || {{ rm -f -- "$_psij_stem.$$"; kill -9 $$; }}
+    [ "$(wc -c <"$_psij_stem.$$")" -eq {length} ] ||
+        {{ rm -f -- "$_psij_stem.$$"; kill -9 $$; exit 1; }}
     if mkdir -- "$_psij_stem.once" 2>/dev/null; then
         mv -f -- "$_psij_stem.$$" "$_psij_stem.in"
         (
@@ -124,7 +126,7 @@ if [ ! -e "$_psij_stem.code" ]; then
         done
     fi
 fi
-[ -e "$_psij_stem.code" ] || kill -9 $$
+[ -e "$_psij_stem.code" ] || {{ kill -9 $$; exit 1; }}
 cat -- "$_psij_stem.out"
 cat -- "$_psij_stem.err" >&2
 exit "$(cat -- "$_psij_stem.code")"
