@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Final
 from exaworks.core.sites import SiteProfile
 from exaworks.core.sites.units import format_duration
 from exaworks.psij import Launcher, PSIJException
+from exaworks.psij.executors.batch import BatchSchedulerExecutorConfig
 from exaworks.psij.job_executor import JobExecutor, registry
-from exaworks.psij.runner import Command, LocalRunner
+from exaworks.psij.remote import make_runner
+from exaworks.psij.runner import LocalRunner, Runner
 
 if TYPE_CHECKING:
     from exaworks.core.sites import Scheduler
@@ -25,7 +27,6 @@ WARN: Final = "warn"
 FAIL: Final = "fail"
 
 _PATIENCE: Final = 30.0
-_CONNECT: Final = 10
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Finding:
     fix: str = ""
 
 
-def surveys() -> tuple[list[Survey], list[str]]:
-    """What the schedulers of this machine say about themselves, and why some do not."""
+def surveys(runner: Runner) -> tuple[list[Survey], list[str]]:
+    """What schedulers say about themselves where ``runner`` runs commands, and why some do not."""
     found: list[Survey] = []
     failures: list[str] = []
     seen: set[type] = set()
@@ -60,7 +61,7 @@ def surveys() -> tuple[list[Survey], list[str]]:
             continue
         seen.add(implementation)
         try:
-            result = survey()
+            result = survey(runner)
         except PSIJException as problem:
             failures.append(f"{name}: {problem.message}")
             continue
@@ -78,7 +79,9 @@ def check(profile: SiteProfile) -> Iterator[Finding]:
         checked = "" if profile.verified else ", not checked on the machine"
         yield Finding("profile", OK, f"can be understood; {told}{checked}")
     here = profile.is_here()
+    runner: Runner | None = None
     if here:
+        runner = LocalRunner(_PATIENCE)
         yield Finding("this machine", OK, "belongs to the site")
     elif profile.ssh is None:
         yield Finding(
@@ -88,36 +91,29 @@ def check(profile: SiteProfile) -> Iterator[Finding]:
             "add [ssh] host, or this machine's name to [host] names",
         )
     else:
-        yield check_connection(profile)
+        finding, runner = check_connection(profile)
+        yield finding
     yield from _check_account(profile)
     for scheduler in profile.schedulers.values():
-        yield from _check_scheduler(scheduler, profile, here)
+        yield from _check_scheduler(scheduler, profile, runner)
     if here:
         yield from _check_folder("scratch", profile.scratch, must_exist=True)
         yield from _check_folder("work_directory", profile.work_directory, must_exist=False)
 
 
-def check_connection(profile: SiteProfile) -> Finding:
-    """Whether the site can be reached with SSH, without asking anybody anything."""
-    assert profile.ssh is not None
-    ssh = profile.ssh
-    target = f"{ssh.user}@{ssh.host}" if ssh.user else ssh.host
-    port = ("-p", str(ssh.port)) if ssh.port else ()
-    options = ("-o", "BatchMode=yes", "-o", f"ConnectTimeout={_CONNECT}")
-    result = LocalRunner(_PATIENCE).run(Command(("ssh", *options, *port, "--", target, "true")))
-    if result.ok:
-        return Finding("connection", OK, f"{target} answers")
-    complaint = result.complaint()
-    if "Permission denied" in complaint:
-        return Finding(
-            "connection",
-            WARN,
-            f"{target} answers, but wants a password or a key",
-            f"log in once with `ssh {target}`; ControlMaster in ~/.ssh/config keeps it open",
-        )
-    return Finding(
-        "connection", FAIL, complaint, f"see whether `ssh {target}` works; correct [ssh] if not"
-    )
+def check_connection(profile: SiteProfile) -> tuple[Finding, Runner | None]:
+    """Whether the site can be reached with SSH, and what runs commands there if so."""
+    url = profile.url()
+    assert url is not None
+    settings = BatchSchedulerExecutorConfig()
+    runner = make_runner(url, _PATIENCE, settings.ssh_command, profile.remote_setup)
+    place = url.removeprefix("ssh://")
+    try:
+        runner.home()
+    except OSError as problem:
+        fix = f"see whether `ssh {place}` works; correct [ssh] if not"
+        return Finding("connection", FAIL, str(problem), fix), None
+    return Finding("connection", OK, f"{place} answers"), runner
 
 
 def _check_account(profile: SiteProfile) -> Iterator[Finding]:
@@ -132,7 +128,9 @@ def _check_account(profile: SiteProfile) -> Iterator[Finding]:
         )
 
 
-def _check_scheduler(scheduler: Scheduler, profile: SiteProfile, here: bool) -> Iterator[Finding]:
+def _check_scheduler(
+    scheduler: Scheduler, profile: SiteProfile, runner: Runner | None
+) -> Iterator[Finding]:
     what = f"scheduler {scheduler.name}"
     if scheduler.launcher and scheduler.launcher not in Launcher.get_launcher_names():
         known = ", ".join(sorted(Launcher.get_launcher_names()))
@@ -148,21 +146,21 @@ def _check_scheduler(scheduler: Scheduler, profile: SiteProfile, here: bool) -> 
             f"install the package that has it, or write one of: {known}",
         )
         return
-    if not here:
+    if runner is None:
         return
     try:
-        _, implementation = registry.find(scheduler.executor)
+        executor = JobExecutor.for_site(profile.name, scheduler.name)
     except ValueError as problem:
         yield Finding(what, FAIL, str(problem))
         return
-    reason = implementation.unusable()
+    reason = executor.problem()
     if reason is not None:
         yield Finding(what, FAIL, reason, "load its module, or ask the site")
         return
     yield Finding(what, OK, "answers")
-    survey = getattr(implementation, "survey", None)
+    survey = getattr(executor, "survey", None)
     try:
-        found = None if survey is None else survey()
+        found = None if survey is None else survey(runner)
     except PSIJException as problem:
         yield Finding(what, WARN, problem.message)
         return

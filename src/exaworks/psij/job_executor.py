@@ -229,6 +229,10 @@ class JobExecutor(ABC):
         """Why the executor cannot be used here and now; ``None`` if it can."""
         return None
 
+    def problem(self) -> str | None:
+        """Why this executor cannot be used now, at its location; ``None`` if it can."""
+        return self.unusable()
+
     def announces_all_states(self, job: Job) -> bool:
         """Whether ``job`` passes through ``STAGE_IN``, ``STAGE_OUT`` and ``CLEANUP``."""
         if getattr(self.config, "announce_all_states", False):

@@ -290,6 +290,7 @@ exec 6<"$_psij_stdin" || exit 1
 exec 7>"$_psij_stdout" || exit 1
 if [ "$_psij_stderr" = "$_psij_stdout" ]; then exec 8>&7; else exec 8>"$_psij_stderr" || exit 1; fi
 _psij_phase=launch
+[ "${_psij_term:-0}" = 0 ] || exit 143 # it was sent SIGTERM before there was a job to get it
 _psij_launch <&6 >&7 2>&8 6<&- 7>&- 8>&-
 _psij_code=$?
 _psij_launched=$_psij_code
@@ -298,6 +299,7 @@ exec 6<&- 7>&- 8>&-
 
 _UNWRAPPED = """\
 _psij_phase=launch
+[ "${_psij_term:-0}" = 0 ] || exit 143
 _psij_launch
 _psij_code=$?
 """

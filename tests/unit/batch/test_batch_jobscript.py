@@ -237,6 +237,18 @@ def test_a_warning_to_the_script_does_not_end_the_job(spool: Spool, shell: str, 
     assert reports(spool)[-1].code == 3
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_job_that_was_stopped_before_its_launch_is_not_launched(
+    spool: Spool, tmp_path: Path, shell: str
+) -> None:
+    (tmp_path / "pre.sh").write_text("kill -TERM $$\n")
+    spec = JobSpec("/bin/touch", [str(tmp_path / "ran")], pre_launch=tmp_path / "pre.sh")
+    assert run(rendered(spool, spec), shell=shell).returncode == -15
+    assert not (tmp_path / "ran").exists()
+    end = reports(spool)[-1]
+    assert (end.code, end.terminated) == (143, True)
+
+
 def test_a_lost_file_of_elements_is_told(spool: Spool) -> None:
     submission = rendered(spool, JobSpec("/bin/true"), JobSpec("/bin/true"))
     assert submission.elements_path is not None

@@ -155,11 +155,12 @@ def show(name: str, as_json: bool) -> None:
 
 @_command("detect")
 @click.option("--name", help="Name for the site.  [default: what the scheduler calls the cluster]")
+@click.option("--url", metavar="ssh://[USER@]HOST", help="Ask the schedulers of that machine.")
 @click.option("--write", is_flag=True, help="Store it in the folder of your own profiles.")
 @click.option("--force", is_flag=True, help="Replace a profile of that name that you have.")
 @_json_option
-def detect(name: str | None, write: bool, force: bool, as_json: bool) -> None:
-    """Write a first profile of the machine that this runs on.
+def detect(name: str | None, url: str | None, write: bool, force: bool, as_json: bool) -> None:
+    """Write a first profile of the machine that this runs on, or of another one.
 
     Asks every scheduler whose commands are here about its queues and nodes, and prints a profile
     as TOML. What a person must add stands in comments.
@@ -168,6 +169,7 @@ def detect(name: str | None, write: bool, force: bool, as_json: bool) -> None:
     Examples:
       exaworks site detect
       exaworks site detect --name mycluster --write
+      exaworks site detect --url ssh://me@login.site --name mycluster --write
     """
     from exaworks.cli.errors import Problem
     from exaworks.cli.output import note, print_json
@@ -175,18 +177,26 @@ def detect(name: str | None, write: bool, force: bool, as_json: bool) -> None:
     from exaworks.core.sites import user_folder
     from exaworks.core.sites.model import host_names
     from exaworks.core.sites.toml_text import comment, dump
+    from exaworks.psij.executors.batch import BatchSchedulerExecutorConfig
+    from exaworks.psij.remote import Address, make_runner
     from exaworks.psij.survey import profile_comments, profile_table
 
-    found, failures = surveys()
+    settings = BatchSchedulerExecutorConfig()
+    try:
+        runner = make_runner(url, settings.command_timeout, settings.ssh_command)
+        hosts = host_names() if url is None else [Address.parse(url).host]
+        runner.home()
+    except (ValueError, OSError) as problem:
+        raise Problem(str(problem)) from problem
+    found, failures = surveys(runner)
     if not found:
         raise Problem(
-            "No scheduler on this machine tells about itself.",
+            f"No scheduler on {runner.host or 'this machine'} tells about itself.",
             "; ".join(failures)
             or "Its commands must be in PATH; perhaps a module is to be loaded.",
         )
     for failure in failures:
         note(f"Warning: {failure}")
-    hosts = host_names()
     name = _site_name(name, found[0].cluster, hosts[0])
     table = {
         "name": name,
@@ -194,6 +204,8 @@ def detect(name: str | None, write: bool, force: bool, as_json: bool) -> None:
         "date": date.today().isoformat(),
     }
     table |= profile_table(found, name, hosts)
+    if url is not None:
+        table["ssh"] = url.removeprefix("ssh://").rstrip("/")
     if as_json:
         print_json(table)
         return

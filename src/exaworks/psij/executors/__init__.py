@@ -32,4 +32,8 @@ BUILTIN = (
         ["torque"],
         nice_name="Torque",
     ),
+    Descriptor("oar", "0.3.0", f"{_HERE}.oar.OarJobExecutor", nice_name="OAR"),
+    Descriptor("lsf", "0.3.0", f"{_HERE}.lsf.LsfJobExecutor", nice_name="IBM Spectrum LSF"),
+    Descriptor("cobalt", "0.3.0", f"{_HERE}.cobalt.CobaltJobExecutor", nice_name="Cobalt"),
+    Descriptor("nqsv", "0.3.0", f"{_HERE}.nqsv.NqsvJobExecutor", nice_name="NEC NQSV"),
 )

@@ -311,6 +311,10 @@ class BatchExecutor(ManagedExecutor):
         adapter = cls.ADAPTER()
         return adapter.parse_ping(LocalRunner(_PATIENCE).run(adapter.ping_command()))
 
+    def problem(self) -> str | None:
+        """See :meth:`JobExecutor.problem`."""
+        return self.adapter.parse_ping(self._runner.run(self.adapter.ping_command()))
+
     @staticmethod
     def _unreachable(problem: OSError) -> SubmitException:
         transient = getattr(problem, "transient", isinstance(problem, ConnectionError))

@@ -84,6 +84,7 @@ class Service:
         self._poll_timer: Timer | None = None
         self._last_news = time.monotonic()
         self._site: Site | None = None
+        self._site_lock = threading.Lock()
         self.site_problem = ""
         self._prepared = False
         self._complained: set[str] = set()
@@ -140,17 +141,22 @@ class Service:
         Returns:
             ``None`` if it does not answer; then ``site_problem`` says why.
         """
-        if self._site is None:
-            result = self.runner.run(self.adapter.site_command())
-            site = self._site = self.adapter.parse_site(result)
-            if site is None:
-                rejected = self.adapter.parse_request(result)
-                self.site_problem = rejected.message if rejected else result.complaint()
-            elif site.requeue_codes:
-                Reactor.get().call_soon(
-                    lambda: setattr(self._monitor, "requeue_codes", site.requeue_codes)
-                )
-        return self._site
+        with self._site_lock:
+            if self._site is None:
+                self._site = self._ask_site()
+            return self._site
+
+    def _ask_site(self) -> Site | None:
+        result = self.runner.run(self.adapter.site_command())
+        site = self.adapter.parse_site(result)
+        if site is None:
+            rejected = self.adapter.parse_request(result)
+            self.site_problem = rejected.message if rejected else result.complaint()
+        elif site.requeue_codes:
+            Reactor.get().call_soon(
+                lambda: setattr(self._monitor, "requeue_codes", site.requeue_codes)
+            )
+        return site
 
     def remove(self, files: Sequence[str]) -> None:
         """Remove files, if that can be done now; else they are swept away some day."""
@@ -423,7 +429,7 @@ class Service:
         problems = [answer.problem for answer in answers if answer.problem is not None]
         told = {o.native_id: o for answer in answers for o in answer.observations}
         found = list(told.values())
-        inferred: list[Observation] = []
+        inferred = [o for answer in answers for o in answer.inferred]
         for native_id in set(jobs.values()).difference(told):
             observation, is_inferred = self.adapter.look_again(native_id, told)
             if observation is not None:
