@@ -113,11 +113,14 @@ def _load(root: str, file: Path) -> None:
 
 def install() -> None:
     """Make the plugins, and the executors of the names in this package, known."""
-    for name, cls in (
-        ("local", "psij.executors.local.LocalJobExecutor"),
-        ("slurm", "psij.executors.batch.slurm.SlurmJobExecutor"),
+    batch = "psij.executors.batch"
+    for name, cls, aliases in (
+        ("local", "psij.executors.local.LocalJobExecutor", []),
+        ("slurm", f"{batch}.slurm.SlurmJobExecutor", []),
+        ("pbs", f"{batch}.pbs.PBSJobExecutor", ["pbspro"]),
+        ("pbs_classic", f"{batch}.pbs_classic.PBSClassicJobExecutor", ["torque"]),
     ):
-        executors.register(Descriptor(name, "0.9.12", cls))
+        executors.register(Descriptor(name, "0.9.12", cls, aliases))
     for registry in _LISTS.values():
         registry.add_source(_search)
 
