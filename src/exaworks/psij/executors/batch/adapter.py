@@ -228,11 +228,12 @@ class SchedulerAdapter(ABC):
     shell_site: str
     """Shell word that gives, in a running job, the name of the cluster."""
 
-    shell_stopped: str = "false"
+    shell_stopped: str = '[ "${_psij_code:-0}" -ne 0 ] && { sleep 0.3; [ "$_psij_term" = 1 ]; }'
     """Shell command that succeeds if the scheduler has begun to end the running job.
 
     SIGTERM may reach the job's program before the script around it, which then could not know why
-    the program has ended. The log that :meth:`log_path` names is ``$_psij_log``.
+    the program has ended; so, if nothing better is known, it waits a moment for its own. Its trap
+    sets ``$_psij_term``. The log that :meth:`log_path` names is ``$_psij_log``.
     """
 
     shell_node_list: str
