@@ -20,10 +20,16 @@ fi
 exec 9>"$D/lock"; flock 9
 id=$(($(cat "$D/next") + 1)); echo $id >"$D/next"
 last=$(sed -n 's/^#BSUB -J .*\[1-\([0-9]*\)\]$/\1/p' "$D/script.$$")
-export LSB_JOBID=$id LSB_MCPU_HOSTS="node1 2" LSB_BATCH_JID=$id
+name=$(sed -n 's/^#BSUB -J //p' "$D/script.$$")
+[ "$1" != -J ] || name=$2
+clean=
+case $all in *"-env none"*) clean="env -i HOME=$HOME PATH=$PATH" ;; esac
 start() { # JOB INDEX
     echo "RUN" >"$D/jobs/$1"
-    LSB_JOBINDEX=$2 setsid "$D/bin/start" "$D/script.$$" "$1" </dev/null >/dev/null 2>&1 9>&- &
+    echo "$name" >"$D/names/$1"
+    date '+%%b %%e %%H:%%M' >"$D/times/$1"
+    $clean env LSB_JOBID=$id LSB_MCPU_HOSTS="node1 2" LSB_JOBINDEX=$2 \
+        setsid "$D/bin/start" "$D/script.$$" "$1" </dev/null >/dev/null 2>&1 9>&- &
 }
 if [ -n "$last" ]; then
     for i in $(seq "$last"); do start "$id[$i]" "$i"; done
@@ -52,6 +58,7 @@ D=%(folder)s
 echo "$@" >>"$D/queries"
 [ ! -e "$D/down" ] || { echo "LSF is down. Please wait ..." >&2; exit 255; }
 [ ! -e "$D/busy" ] || echo "LSF is processing your request. Please wait ..."
+case "$*" in *"-u nobody"*) echo "No unfinished job found" >&2; exit 255 ;; esac
 echo '{'; echo '  "COMMAND":"bjobs",'; echo '  "JOBS":1,'; echo '  "RECORDS":['
 comma=
 cd "$D/jobs" && for job in *; do
@@ -60,7 +67,9 @@ cd "$D/jobs" && for job in *; do
     read -r stat code reason <"$job"
     [ "$code" != - ] || code=; [ "$reason" != - ] || reason=
     echo "$comma{\"JOBID\":\"${job%%%%[*}\",\"JOBINDEX\":\"${index%%]}\",\"STAT\":\"$stat\","
-    echo "\"EXIT_CODE\":\"$code\",\"EXIT_REASON\":\"$reason\",\"EXEC_HOST\":\"2*node1\"}"
+    echo "\"EXIT_CODE\":\"$code\",\"EXIT_REASON\":\"$reason\",\"EXEC_HOST\":\"2*node1\","
+    echo "\"USER\":\"$(id -un)\",\"JOB_NAME\":\"$(cat "$D/names/$job")\","
+    echo "\"SUBMIT_TIME\":\"$(cat "$D/times/$job")\",\"START_TIME\":\"$(cat "$D/times/$job")\"}"
     comma=,
 done
 echo '{"JOBID":"1","ERROR":"Job <1> is not found"}' | sed "s/^/$comma/"
@@ -126,6 +135,7 @@ _COBALT_QSTAT = r"""#!/bin/bash
 D=%(folder)s
 case "$*" in *-Q*) echo "Name  Users  MaxUserNodes"; exit ;; esac
 found=1
+case "$*" in -u*) found=0 ;; esac
 cd "$D/jobs" && for id in *; do
     [ -e "$id" ] || continue
     found=0
@@ -207,7 +217,7 @@ class FakeScheduler:
 
     def __init__(self, folder: Path, commands: dict[str, str]) -> None:
         self.folder = folder
-        for name in ("bin", "jobs", "pids"):
+        for name in ("bin", "jobs", "names", "pids", "times"):
             (folder / name).mkdir(parents=True)
         (folder / "next").write_text("100")
         for name, text in commands.items():

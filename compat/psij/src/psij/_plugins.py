@@ -118,6 +118,10 @@ def install() -> None:
         ("local", "psij.executors.local.LocalJobExecutor", []),
         ("slurm", f"{batch}.slurm.SlurmJobExecutor", []),
         ("pbs", f"{batch}.pbs.PBSJobExecutor", ["pbspro"]),
+        ("cobalt", f"{batch}.cobalt.CobaltJobExecutor", []),
+        ("flux", "psij.executors.flux.FluxJobExecutor", []),
+        ("lsf", f"{batch}.lsf.LsfJobExecutor", []),
+        ("nqsv", f"{batch}.nqsv.NQSVJobExecutor", []),
         ("pbs_classic", f"{batch}.pbs_classic.PBSClassicJobExecutor", ["torque"]),
     ):
         executors.register(Descriptor(name, "0.9.12", cls, aliases))

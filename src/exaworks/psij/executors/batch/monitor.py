@@ -156,9 +156,10 @@ class Monitor:
 
     def cancel_requested(self, now: float, keys: Iterable[Key]) -> None:
         """The scheduler has taken a request of ours to cancel jobs."""
-        for key in keys:
-            job = self._jobs.get(key)
-            if job is not None:
+        ids = {self._jobs[key].native_id for key in keys if key in self._jobs}
+        for native_id in ids:  # a job may be followed more than once
+            for same in self._by_id[native_id][:]:
+                job = self._jobs[same]
                 job.canceled = True
                 if job.end is not None:
                     self._judge_end(now, job)

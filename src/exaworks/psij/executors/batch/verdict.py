@@ -318,7 +318,16 @@ def of_observation(job: Tracked, observation: Observation, title: str) -> Update
 
 
 def lost(job: Tracked, title: str) -> Update:
-    """Nobody knows the job."""
+    """Nobody knows the job any more; perhaps its log says why."""
+    if job.hint is not None:
+        return Update(
+            job.key,
+            JobState.FAILED,
+            None,
+            None,
+            job.story(job.hint.message),
+            job.facts(job.observation, reason=job.hint.reason),
+        )
     last = f"it was last seen as {job.observation.word}" if job.observation else "it never did"
     message = (
         f"{title} does not list a job {job.native_id} any more ({last}), there is no record of "
