@@ -60,7 +60,9 @@ PrintMotd no
 MaxStartups 100:30:200
 END
     # only the first SetEnv of a file counts
-    [ -z "$SSHD_ENV" ] || echo "SetEnv $SSHD_ENV" >>"$R/sshd_config"
+    # With this SHLVL bash does not take itself for the first shell, and leaves ~/.bashrc alone: what
+    # is in there may be slow, and must not be killed half-way by 'cut'.
+    echo "SetEnv SHLVL=1 $SSHD_ENV" >>"$R/sshd_config"
     cat >"$R/ssh_config" <<END
 Host cluster
     User root

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from exaworks.cli.record import UNKNOWN, Record, this_place
 from exaworks.cli.store import Store
@@ -56,7 +58,8 @@ class Backends:
         if key not in self._made:
             executor = JobExecutor.get_instance(name, url=url)
             if work is not None and work != str(executor.config.work_directory):
-                settings = type(executor.config)(work_directory=work)
+                settings = copy.copy(executor.config)
+                settings.work_directory, settings.work_directory_given = Path(work), True
                 executor = JobExecutor.get_instance(name, url=url, config=settings)
             self._made[key] = executor
         return self._made[key]

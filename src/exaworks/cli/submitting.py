@@ -109,7 +109,10 @@ def submit(store: Store, executor: JobExecutor, jobs: Sequence[Job]) -> Submissi
         store.output_folder(job.id).mkdir(mode=0o700, parents=True, exist_ok=True)
     refused: list[tuple[Job, PSIJException]] = []
     try:
-        store.add(jobs, executor.name, executor.url, str(executor.config.work_directory))
+        config = executor.config
+        default = executor.host is not None and not config.work_directory_given
+        work = None if default else str(config.work_directory)
+        store.add(jobs, executor.name, executor.url, work)
         executor.submit_many(jobs)
     except BulkSubmitException as problem:
         refused = list(problem.failed)

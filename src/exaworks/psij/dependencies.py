@@ -119,13 +119,16 @@ class Resolved:
         return bool(self.native or self.ours)
 
 
-def resolve(job: Job, executor: ManagedExecutor, kinds: Collection[str]) -> Resolved:
+def resolve(
+    job: Job, executor: ManagedExecutor, kinds: Collection[str], attach: bool = True
+) -> Resolved:
     """Find out what a checked job still waits for, and who keeps that.
 
     Args:
         job: the job.
         executor: the executor that it is submitted to.
         kinds: the kinds of dependencies that its scheduler keeps.
+        attach: find out about jobs that are given by their ids.
 
     Raises:
         InvalidJobException: the job can never start.
@@ -139,7 +142,8 @@ def resolve(job: Job, executor: ManagedExecutor, kinds: Collection[str]) -> Reso
                     found.native.setdefault(kind, []).append(other)
                     continue
                 attached = Job()
-                executor.attach(attached, other)
+                if attach:
+                    executor.attach(attached, other)
                 found.ours.append((kind, attached))
                 continue
             status = other.status

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
+from weakref import WeakKeyDictionary
 
 from exaworks.psij import delivery
 from exaworks.psij.descriptor import Descriptor, Registry
@@ -106,6 +107,7 @@ class JobExecutor(ABC):
         self.config = config or JobExecutorConfig()
         self._callback: JobStatusCallback | None = None
         self._launchers: dict[str, Launcher] = {}
+        self._given: WeakKeyDictionary[Job, JobSpec] = WeakKeyDictionary()
 
     @property
     def name(self) -> str:
@@ -293,7 +295,7 @@ class JobExecutor(ABC):
             scheduler: one of the profile's schedulers; ``None``: its default one.
             user: the account there for SSH; ``None``: what the profile or ssh's own
                 configuration says.
-            config: settings, instead of those that follow from the profile.
+            config: settings; what they leave open follows from the profile.
 
         Raises:
             ValueError: there is no such site or scheduler, or its profile has a mistake.
@@ -316,8 +318,7 @@ class JobExecutor(ABC):
             named[0] if scheduler not in profile.schedulers and named else scheduler
         )
         _, implementation = registry.find(target.executor)
-        if config is None:
-            config = implementation.config_for(profile)
+        config = implementation.config_for(profile, config)
         executor = JobExecutor.get_instance(target.executor, url=profile.url(user), config=config)
         executor.url = f"{_SITE}{user}@{profile.name}" if user else f"{_SITE}{profile.name}"
         executor._site = (profile, target.name)
@@ -325,9 +326,11 @@ class JobExecutor(ABC):
         return executor
 
     @classmethod
-    def config_for(cls, profile: SiteProfile) -> JobExecutorConfig | None:
-        """Settings that follow from a site's profile; ``None``: the defaults."""
-        return None
+    def config_for(
+        cls, profile: SiteProfile, config: JobExecutorConfig | None
+    ) -> JobExecutorConfig | None:
+        """Settings with what a site's profile says where they say nothing."""
+        return config
 
     @staticmethod
     def register_executor(desc: Descriptor, root: str | None = None) -> None:
@@ -361,9 +364,16 @@ class JobExecutor(ABC):
         if self._site is not None:
             from exaworks.psij.site_defaults import complete
 
-            spec = job.spec = check_spec(complete(spec, *self._site), self.host)
+            completed = check_spec(complete(spec, *self._site), self.host)
+            self._given[job], job.spec = spec, completed
+            spec = completed
         job.executor = self
         return spec
+
+    def _free(self, job: Job) -> None:
+        """Undo :meth:`_check_job` for a job that was not accepted."""
+        job.executor = None
+        job.spec = self._given.pop(job, job.spec)
 
     def _set_job_status(self, job: Job, status: JobStatus) -> None:
         """Move a job on to ``status``, if that can come after its present one."""

@@ -53,6 +53,8 @@ class CommandResult:
         missing: whether there is no such program.
         unreachable: why the machine that should have run it could not be reached, or was lost
             before the answer came; empty if it could.
+        hopeless: whether somebody has to do something before it can be reached; the command was
+            not run.
     """
 
     command: Command
@@ -61,6 +63,7 @@ class CommandResult:
     stderr: str = ""
     missing: bool = False
     unreachable: str = ""
+    hopeless: bool = False
 
     @property
     def ok(self) -> bool:
@@ -155,7 +158,7 @@ class Runner(Protocol):
         ...
 
     def resolve(self, path: str) -> str:
-        """An absolute path there: ``~/`` and ``$NAME`` are replaced.
+        """An absolute path there. On another machine ``~/`` and ``$NAME`` are replaced.
 
         Raises:
             OSError: it refers to a variable that is not set there.
@@ -229,11 +232,8 @@ class LocalRunner:
         return str(Path.home())
 
     def resolve(self, path: str) -> str:
-        """See :meth:`Runner.resolve`."""
-        full = os.path.expandvars(os.path.expanduser(path))
-        if "$" in full and full != path:
-            raise OSError(f"{path} refers to a variable that is not set")
-        return os.path.abspath(full)
+        """See :meth:`Runner.resolve`. Here it is taken as it is."""
+        return os.path.abspath(path)
 
     def run(self, command: Command) -> CommandResult:
         """See :meth:`Runner.run`.

@@ -243,10 +243,12 @@ def _stage_out_lines(spec: JobSpec) -> list[str]:
     lines = []
     for item in sorted(spec.stage_out, key=lambda i: (str(i.source), str(i.target))):
         optional = int(bool(item.flags & StageOutFlags.IF_PRESENT))
-        action = (
-            f"_psij_stage {quote(str(item.source))} {_place(item.target)} "
-            f"{item.mode.name.lower()} {optional}"
-        )
+        # The streams are those of the element, so that all elements of an array have the same text.
+        source = quote(str(item.source))
+        for stream in ("stdout", "stderr"):
+            if item.source == getattr(spec, f"{stream}_path") and not item.source.is_absolute():
+                source = f'"$_psij_{stream}"'
+        action = f"_psij_stage {source} {_place(item.target)} {item.mode.name.lower()} {optional}"
         lines.append(_when(item.flags, action))
     return lines
 

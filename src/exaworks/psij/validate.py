@@ -97,11 +97,12 @@ def _check_attributes(attributes: Any) -> None:
 
 
 def _check_uri(uri: URI, field: str, host: str | None) -> None:
-    if not uri.is_local and (uri.scheme != "file" or uri.hostname != host):
-        there = f", or file://{host}/path for files of {host}" if host is not None else ""
+    there = uri.scheme == "file" and (uri.hostname or "") == (host or "").lower()
+    if not uri.is_local and not there:
+        other = f", or file://{host}/path for files of {host}" if host is not None else ""
         raise InvalidJobException(
             f"{field} is {uri}: only files of this file system can be staged "
-            f"(a path, or file:///path{there})"
+            f"(a path, or file:///path{other})"
         )
     _text(uri.path, field)
 

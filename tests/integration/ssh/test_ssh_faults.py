@@ -65,26 +65,26 @@ def far(server: Server) -> JobExecutor:
 
 def test_a_cut_connection_loses_nothing(server: Server, far: JobExecutor) -> None:
     """Jobs run on; their ends are known when the connection is there again."""
-    go = "while [ ! -e ~/go ]; do sleep 0.1; done"
+    go = "while [ ! -e ~/go-cut ]; do sleep 0.1; done"
     jobs = [Job(JobSpec("/bin/sh", ["-c", f"{go}; exit {i}"])) for i in range(5)]
     far.submit_many(jobs)
     for job in jobs:
         assert job.wait(TIMEOUT, JobState.ACTIVE) is not None
     server("cut")
-    elsewhere("touch ~/go")
+    elsewhere("touch ~/go-cut")
     assert [(end(job), job.status.exit_code) for job in jobs] == [
         (JobState.FAILED if i else JobState.COMPLETED, i) for i in range(5)
     ]
-    elsewhere("rm ~/go")
+    elsewhere("rm ~/go-cut")
 
 
 def test_a_server_that_is_away_harms_no_job(server: Server, far: JobExecutor) -> None:
-    job = Job(JobSpec("/bin/sh", ["-c", "while [ ! -e ~/go ]; do sleep 0.1; done"]))
+    job = Job(JobSpec("/bin/sh", ["-c", "while [ ! -e ~/go-away ]; do sleep 0.1; done"]))
     far.submit(job)
     job.wait(TIMEOUT, JobState.ACTIVE)
     server("stop")
     try:
-        elsewhere("touch ~/go")
+        elsewhere("touch ~/go-away")
         with pytest.raises(SubmitException, match="connect") as refused:
             job.cancel()
         assert refused.value.is_transient
@@ -92,7 +92,7 @@ def test_a_server_that_is_away_harms_no_job(server: Server, far: JobExecutor) ->
     finally:
         server("start")
     assert end(job) is JobState.COMPLETED, job.status
-    elsewhere("rm ~/go")
+    elsewhere("rm ~/go-away")
 
 
 def test_a_submission_whose_answer_is_lost_is_made_once(server: Server, tmp_path: Path) -> None:

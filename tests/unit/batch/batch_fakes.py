@@ -49,6 +49,7 @@ if [ -e "$D/down" ]; then
     echo "slurm_load_jobs error: Unable to contact slurm controller" >&2
     exit 1
 fi
+[ ! -e "$D/blind" ] || exit 0
 [ ! -e "$D/garbage" ] || cat "$D/garbage"
 cd "$D/run" && for id in *; do
     [ -e "$id" ] || continue

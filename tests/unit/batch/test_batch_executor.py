@@ -29,6 +29,7 @@ from exaworks.psij import (
 )
 from exaworks.psij.executors.batch import BatchSchedulerExecutorConfig
 from exaworks.psij.executors.slurm import SlurmJobExecutor
+from exaworks.psij.runner import Command, CommandResult, LocalRunner
 
 TIMEOUT = 30.0
 
@@ -189,6 +190,71 @@ def test_a_limit_of_ones_own(fake_slurm: FakeSlurm, make: Make) -> None:
     strict.submit(shell("exit 0"))
 
 
+def test_many_that_wait_for_room_do_not_stand_in_their_own_way(
+    fake_slurm: FakeSlurm, make: Make
+) -> None:
+    ex = make(max_queued_jobs=2, on_queue_limit="wait", max_concurrent_submissions=10)
+    jobs = [shell("exit 0", attributes=JobAttributes(queue_name=f"q{i}")) for i in range(16)]
+    ex.submit_many(jobs)
+    assert {end(job).state for job in jobs} == {JobState.COMPLETED}
+
+
+def test_one_that_cannot_be_described_does_not_harm_the_others(
+    fake_slurm: FakeSlurm, make: Make
+) -> None:
+    ex = make()
+    failed = shell("exit 1")
+    ex.submit(failed)
+    end(failed)
+    never = shell("exit 0", attributes=JobAttributes(dependencies={"afterok": [failed]}))
+    good = [shell("exit 0") for _ in range(2)]
+    with pytest.raises(BulkSubmitException, match="can never start") as problem:
+        ex.submit_many([good[0], never, good[1]])
+    assert [job for job, _ in problem.value.failed] == [never]
+    assert {end(job).state for job in good} == {JobState.COMPLETED}
+
+
+def test_a_late_answer_is_not_taken_for_none(
+    fake_slurm: FakeSlurm, make: Make, tmp_path: Path
+) -> None:
+    """The job runs already when its submission is given up: it is found, and runs once."""
+    sbatch = fake_slurm.folder / "bin" / "sbatch"
+    sbatch.write_text(sbatch.read_text() + "\nsleep 60\n")
+    single = shell(f"echo ran >>'{tmp_path}/ran'; sleep 2")
+    several = [shell(f"echo ran >>'{tmp_path}/ran'; sleep 2; exit {i}") for i in range(3)]
+    ex = make(command_timeout=2)
+    ex.submit(single)
+    ex.submit_many(several)
+    assert end(single).state is JobState.COMPLETED
+    assert [end(job).exit_code for job in several] == [0, 1, 2]
+    assert (tmp_path / "ran").read_text() == "ran\n" * 4
+
+
+def test_an_interrupted_submission_does_not_run_later(
+    fake_slurm: FakeSlurm, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job was taken, but nobody has learned its id: it must not run, or would run twice."""
+    fake_slurm.set("wait", 1.0)
+    job = shell(f"echo ran >>'{tmp_path}/ran'")
+    run = LocalRunner.run
+
+    def interrupted(self: LocalRunner, command: Command) -> CommandResult:
+        result = run(self, command)
+        if command.argv[0] == "sbatch":
+            raise KeyboardInterrupt
+        return result
+
+    ex = make()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(LocalRunner, "run", interrupted)
+        ex.submit(job)
+    assert (job.status.state, job.native_id) == (JobState.NEW, None)
+    ex.submit(job)
+    assert end(job).state is JobState.COMPLETED
+    until(lambda: not os.listdir(fake_slurm.folder / "run"))
+    assert (tmp_path / "ran").read_text() == "ran\n"
+
+
 def test_a_queue_limit_raises_or_waits(fake_slurm: FakeSlurm, make: Make) -> None:
     fake_slurm.set("limit", 2)
     jobs = [shell("exit 0") for _ in range(7)]
@@ -207,9 +273,10 @@ def test_a_submission_that_took_too_long_does_not_run_later(
     fake_slurm.set("wait", 1.0)
     sbatch = fake_slurm.folder / "bin" / "sbatch"
     sbatch.write_text(sbatch.read_text() + "\nsleep 60\n")
+    fake_slurm.set("blind")  # and does not list it meanwhile
     job = shell(f"touch '{tmp_path}/ran'")
     with pytest.raises(SubmitException, match="in time") as problem:
-        make(command_timeout=0.5).submit(job)
+        make(command_timeout=0.5, submit_patience=0).submit(job)
     assert problem.value.transient
     assert job.native_id is None
     until(lambda: not list((fake_slurm.folder / "run").iterdir()))

@@ -241,7 +241,11 @@ def _flat(table: Mapping[str, Any], begin: str = "") -> dict[str, Any]:
 
 def _address(text: str) -> dict[str, Any]:
     user, _, rest = text.removeprefix("ssh://").rpartition("@")
-    host, _, port = rest.partition(":")
+    if rest.startswith("["):  # an IPv6 address
+        host, _, port = rest[1:].partition("]")
+        port = port.removeprefix(":")
+    else:
+        host, _, port = rest.partition(":")
     address: dict[str, Any] = {"host": host}
     if user:
         address["user"] = user

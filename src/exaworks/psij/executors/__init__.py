@@ -33,6 +33,13 @@ BUILTIN = (
         nice_name="Torque",
     ),
     Descriptor("oar", "0.3.0", f"{_HERE}.oar.OarJobExecutor", nice_name="OAR"),
+    Descriptor(
+        "htcondor",
+        "0.3.0",
+        f"{_HERE}.htcondor.HTCondorJobExecutor",
+        ["condor"],
+        nice_name="HTCondor",
+    ),
     Descriptor("lsf", "0.3.0", f"{_HERE}.lsf.LsfJobExecutor", nice_name="IBM Spectrum LSF"),
     Descriptor("cobalt", "0.3.0", f"{_HERE}.cobalt.CobaltJobExecutor", nice_name="Cobalt"),
     Descriptor("nqsv", "0.3.0", f"{_HERE}.nqsv.NqsvJobExecutor", nice_name="NEC NQSV"),

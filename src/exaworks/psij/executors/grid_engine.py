@@ -47,7 +47,8 @@ __all__ = ["GridEngineAdapter", "GridEngineJobExecutor"]
 _QUERY_UNSET = ("SGE_DEBUG_LEVEL", "SGE_SINGLE_LINE")
 _QUERY_ENVIRONMENT = {"LC_ALL": "C"}
 _ID = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18})?")
-_SUBMITTED = re.compile(r"^(\d+)(?:\.(\d+)-(\d+):(\d+))?$", re.MULTILINE | re.ASCII)
+# A line without an end may lack digits of the id.
+_SUBMITTED = re.compile(r"^(\d+)(?:\.(\d+)-(\d+):(\d+))?\n", re.MULTILINE | re.ASCII)
 _LIMIT = re.compile(r"only \d+ jobs are allowed per (?:user|cluster)")
 _UNREACHABLE = re.compile(
     r"commlib error|unable to (?:contact|send message to|receive message from) qmaster|"

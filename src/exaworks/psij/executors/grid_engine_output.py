@@ -51,10 +51,10 @@ def _clean(text: str) -> str:
 def documents(text: str) -> Iterator[ElementTree.Element]:
     """The XML documents in a text, one after the other; those that are damaged are left out."""
     for part in text.split("<?xml")[1:]:
-        body = part.partition("?>")[2].strip()
-        end = body.rfind(">")
+        body = part.partition("?>")[2]
+        begin, end = body.find("<"), body.rfind(">")
         try:
-            yield ElementTree.fromstring(_clean(body[: end + 1]))
+            yield ElementTree.fromstring(_clean(body[max(0, begin) : end + 1]))
         except ElementTree.ParseError:
             continue
 

@@ -101,7 +101,7 @@ class ManagedExecutor(JobExecutor):
             yield
         except BaseException:
             for job in jobs:
-                job.executor = None
+                self._free(job)
             raise
         finally:
             self._open_batches.jobs = None
@@ -162,7 +162,7 @@ class ManagedExecutor(JobExecutor):
                     claimed.append(job)
         except BaseException:
             for job in claimed:
-                job.executor = None
+                self._free(job)
             raise
 
     def _hand_over(self, jobs: Sequence[Job]) -> Mapping[Job, PSIJException]:
@@ -179,10 +179,10 @@ class ManagedExecutor(JobExecutor):
         except BaseException:  # such as KeyboardInterrupt: what was not accepted is free again
             for job in jobs:
                 if job.native_id is None:
-                    job.executor = None
+                    self._free(job)
             raise
         for job in failed:
-            job.executor = None
+            self._free(job)
         return failed
 
     def _watch_dependencies(self, job: Job, conditions: Iterable[tuple[str, Job]]) -> None:

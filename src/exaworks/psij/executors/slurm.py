@@ -64,7 +64,8 @@ _SUBMIT_UNSET = (
 )
 
 _ID = re.compile(r"\d+(?:_\d+)?(?:;[\w.-]+)?", re.ASCII)
-_SUBMITTED = re.compile(r"^(\d+)(?:;([\w.-]+))?$", re.MULTILINE | re.ASCII)
+# A line without an end may lack digits of the id.
+_SUBMITTED = re.compile(r"^(\d+)(?:;([\w.-]+))?\n", re.MULTILINE | re.ASCII)
 _LIMIT = re.compile(
     r"(?:Assoc|QOS)\w*Submit\w*Limit|temporarily unable to accept|Resource temporarily unavail"
 )

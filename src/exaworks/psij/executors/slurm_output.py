@@ -168,17 +168,22 @@ def _full(bare: str, result: CommandResult) -> str:
 
 
 def _read(result: CommandResult, read: Callable[[str], Iterator[Observation]]) -> Answer:
-    """Read lines; those that cannot be read do not harm the others."""
+    """Read lines; those that cannot be read do not harm the others.
+
+    The programs end each line, so that a last line without an end says that more is missing.
+    """
     found: list[Observation] = []
     skipped: list[str] = []
-    for line in result.stdout.split("\n"):
+    *lines, rest = result.stdout.split("\n")
+    problem = f"the answer is cut off: {rest[-200:]!r}" if rest else None
+    for line in lines:
         if not line.strip() or line.startswith("CLUSTER: "):
             continue
         try:
             found += read(line)
         except ValueError:
             skipped.append(line)
-    return Answer(found, skipped=skipped)
+    return Answer(found, problem, skipped=skipped)
 
 
 def parse_query(result: CommandResult) -> Answer:
@@ -215,9 +220,10 @@ def parse_list(result: CommandResult) -> list[str]:
     """Read what squeue printed in :data:`LIST_FORMAT`: the ids of jobs that have not ended."""
     ids = []
     for line in result.stdout.split("\n"):
-        bare, _, word = line.strip().partition("|")
+        bare, separator, word = line.strip().partition("|")
         state = _STATES.get(word, (None,))[0]
-        if re.fullmatch(r"\d+(?:_\d+)?", bare, re.ASCII) and not (state and state.final):
+        known = separator and re.fullmatch(r"\d+(?:_\d+)?", bare, re.ASCII)
+        if known and not (state and state.final):
             ids.append(bare)
     return ids
 
@@ -328,9 +334,10 @@ def parse_details(result: CommandResult) -> list[Details]:
     """Read what squeue printed in :data:`DETAILS_FORMAT`."""
     found = []
     for record in result.stdout.split("\x1e"):
-        values = record.lstrip("\n").split("\x1f", len(_DETAILS_FIELDS) - 1)
+        values = record.split("\x1f", len(_DETAILS_FIELDS) - 1)
         if len(values) != len(_DETAILS_FIELDS):
             continue
+        values[0] = values[0].rpartition("\n")[2]  # before it, there may be lines of others
         try:
             found.append(_details(dict(zip(_DETAILS_FIELDS, values, strict=True)), result))
         except ValueError:

@@ -69,6 +69,7 @@ class SshAdapter(SchedulerAdapter):
     title = "The machine"
     directive = ""
     script_file = True
+    interpreter = "/bin/sh"
     shell_id = "$EXAWORKS_JOB"
     shell_element_id = "$EXAWORKS_JOB"
     shell_index = "${EXAWORKS_INDEX:-0}"

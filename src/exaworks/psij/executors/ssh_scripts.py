@@ -6,6 +6,7 @@ ever taken for it, and its folder is::
 
     ~/.exaworks/ssh/<machine>/<id>/
         log         the file that the script prints to
+        boot        which run of the machine it belongs to
         about       when it was started, in seconds since the epoch, and its name
         held        exists as long as it must not start
         begun       exists if it has started
@@ -37,6 +38,9 @@ _TOP = "top=${EXAWORKS_HOME:-$HOME/.exaworks}/ssh/$(uname -n)\n"
 # Sets `started` to when the process $1 was started, or to nothing if there is none. The 22nd field
 # of /proc/PID/stat (proc(5)) is the 20th behind the program's name, which may contain anything.
 _STARTED = """\
+booted() { # names this run of the machine
+    cat /proc/sys/kernel/random/boot_id 2>/dev/null || echo unknown
+}
 started() {
     started=
     if [ -r /proc/self/stat ]; then
@@ -64,7 +68,8 @@ state() {
     if [ "$started" = "${1#*-}" ]; then
         word=RUNNING
         [ -e "$top/$1/begun" ] || word=HELD
-    elif [ -z "$started" ] && kill -0 "-${1%-*}" 2>/dev/null; then
+    elif [ -z "$started" ] && [ "$(cat "$top/$1/boot")" = "$(booted)" ] &&
+        kill -0 "-${1%-*}" 2>/dev/null; then
         word=RUNNING # its first process was killed, but others of the job are still there
     elif [ -e "$top/$1/timeout" ]; then
         word=TIMEOUT code=137
@@ -84,6 +89,7 @@ EXAWORKS_JOB_FOLDER=$top/$EXAWORKS_JOB
 export EXAWORKS_JOB EXAWORKS_JOB_FOLDER
 mkdir -- "$EXAWORKS_JOB_FOLDER" || exit 1
 printf "%s\\n" "$log" >"$EXAWORKS_JOB_FOLDER/log"
+booted >"$EXAWORKS_JOB_FOLDER/boot"
 [ "$held" = no ] || : >"$EXAWORKS_JOB_FOLDER/held"
 printf "%s %s\\n" "$(date +%s)" "$name" >"$EXAWORKS_JOB_FOLDER/about"
 printf "%s %s\\n" "${EXAWORKS_INDEX:-0}" "$EXAWORKS_JOB" >&3
@@ -141,6 +147,11 @@ SUBMIT = (
     _TOP
     + """\
 mkdir -p -- "$top" || exit 1
+if [ -z "$(find "$top/swept" -mtime -1 2>/dev/null)" ]; then # what ended a month ago, once a day
+    : >"$top/swept"
+    find "$top" -name end -mtime +30 -exec sh -c 'for f; do rm -rf -- "${f%/end}"; done' sh {} + \\
+        </dev/null >/dev/null 2>&1 &
+fi
 if command -v setsid >/dev/null; then
     session() { exec setsid "$@"; }
 else

@@ -18,6 +18,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, ClassVar
 
@@ -33,8 +35,11 @@ PERSIST = 120
 
 _CONNECT_TIMEOUT = 30
 _MOST_AT_A_TIME = 6  # sshd allows 10 on one connection (MaxSessions), and others may use it too
+_MOST_TRANSFERS = 3  # so that commands have room beside them
+_SLOT_PATIENCE = 120.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _MOST_NOISE = 65536
+_NO_CONNECTION = 255
 _BUSY = b"Session open refused by peer"
 
 _OPTIONS = (
@@ -49,9 +54,9 @@ _OPTIONS = (
 
 _FINAL = re.compile(
     r"HOST IDENTIFICATION HAS CHANGED|Host key verification failed|Permission denied|"
-    r"Could not resolve hostname|Bad configuration|Too many authentication failures|"
-    r"No such file or directory|host key is known",
-    re.IGNORECASE,
+    r"Could not resolve hostname(?!.*Temporary failure)|Bad configuration|"
+    r"Too many authentication failures|host key is known",
+    re.IGNORECASE | re.DOTALL,
 )
 
 
@@ -120,6 +125,7 @@ class Connection:
         self._ssh = ssh_command
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(_MOST_AT_A_TIME)
+        self._transfers = threading.BoundedSemaphore(_MOST_TRANSFERS)
         self._control_path: str | None = None
         self._marker = f"exaworks-{os.urandom(8).hex()}"
         self._failure: ConnectionFailed | None = None
@@ -142,6 +148,7 @@ class Connection:
         for connection in cls._all.values():
             connection._lock = threading.Lock()
             connection._slots = threading.BoundedSemaphore(_MOST_AT_A_TIME)
+            connection._transfers = threading.BoundedSemaphore(_MOST_TRANSFERS)
 
     def execute(
         self,
@@ -173,11 +180,33 @@ class Connection:
             raise ConnectionFailed(
                 f"a command for {self.address} is too long: {len(text)} bytes", transient=False
             )
+        transfer = sink is not None or not isinstance(data, bytes)
+        with self._slot(self._transfers if transfer else None):
+            return self._execute(text, data, timeout, sink)
+
+    @contextmanager
+    def _slot(self, also: threading.BoundedSemaphore | None) -> Iterator[None]:
+        """Have one of the places for commands on the connection."""
+        taken = []
+        try:
+            for semaphore in filter(None, (also, self._slots)):
+                if not semaphore.acquire(timeout=None if also else _SLOT_PATIENCE):
+                    raise ConnectionFailed(
+                        f"the connection to {self.address} is busy", transient=True
+                    )
+                taken.append(semaphore)
+            yield
+        finally:
+            for semaphore in taken:
+                semaphore.release()
+
+    def _execute(
+        self, text: str, data: bytes | IO[bytes], timeout: float, sink: IO[bytes] | None
+    ) -> shell.Reply:
         deadline = time.monotonic() + timeout
         while True:
             path = self._open()
-            with self._slots:
-                out, err = self._run(self._words(path, text), data, deadline, sink)
+            code, out, err = self._run(self._words(path, text), data, deadline, sink)
             reply = shell.read_reply(self._marker, out, err)
             if sink is not None and reply.code is not None:
                 sink.seek(len(out) - len(reply.out))
@@ -186,6 +215,13 @@ class Connection:
             if _BUSY in err and time.monotonic() + 1 < deadline:
                 time.sleep(0.5)
                 continue
+            if code != _NO_CONNECTION and not reply.began:
+                said = " ".join(os.fsdecode(reply.err).split())
+                raise ConnectionFailed(
+                    f"the set-up (remote_setup) on {self.address} failed with exit code {code}: "
+                    f"{said or 'it says nothing'}",
+                    transient=False,
+                )
             with self._lock:
                 self._control_path = None
             return reply
@@ -202,11 +238,11 @@ class Connection:
 
     def _run(
         self, words: list[str], data: bytes | IO[bytes], deadline: float, sink: IO[bytes] | None
-    ) -> tuple[bytes, bytes]:
+    ) -> tuple[int, bytes, bytes]:
         """Run ssh.
 
         Returns:
-            what it printed: of a sink, the beginning; and on standard error.
+            its exit code, what it printed (of a sink, the beginning), and on standard error.
         """
         if not isinstance(data, bytes):
             data.seek(0)
@@ -239,7 +275,7 @@ class Connection:
         if sink is not None:
             sink.seek(0)
             out = sink.read(_MOST_NOISE)
-        return out, err
+        return process.returncode, out, err
 
     # -- the master
 
@@ -306,10 +342,13 @@ class Connection:
         path = str(_socket_folder() / hashlib.sha256(key).hexdigest()[:16])
         with open(f"{path}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # other processes of the user may do the same
-            if not self._alive(path):
-                if os.path.exists(path):
-                    os.unlink(path)
-                self._connect(path)
+            try:
+                if not self._alive(path):
+                    if os.path.exists(path):
+                        os.unlink(path)
+                    self._connect(path)
+            finally:  # a fork may have copied the descriptor
+                fcntl.flock(lock, fcntl.LOCK_UN)
         return path
 
     def _connect(self, path: str) -> None:

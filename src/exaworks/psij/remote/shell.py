@@ -40,6 +40,8 @@ def encode(text: str) -> str:
 def framed(marker: str, setup: Sequence[str], body: str) -> str:
     """Text that runs ``body`` in a subshell, with marks where its output begins and ends."""
     before = "".join(f"{line}\n" for line in setup)
+    if before:  # it must not read what is meant for the body
+        before = f"{{\n{before}}} </dev/null\n"
     return (
         f"{before}printf '%s\\n' {marker}\nprintf '%s\\n' {marker} >&2\n"
         f"(\n{body}\n)\n_psij_code=$?\nprintf '\\n%s %s\\n' {marker} \"$_psij_code\" >&2\nexit 0"
@@ -54,11 +56,13 @@ class Reply:
         code: the exit code; ``None`` if the end did not arrive.
         out: what it printed.
         err: likewise, on standard error; without an end, whatever arrived.
+        began: whether the text was begun.
     """
 
     code: int | None
     out: bytes
     err: bytes
+    began: bool = True
 
 
 def read_reply(marker: str, out: bytes, err: bytes) -> Reply:
@@ -67,7 +71,7 @@ def read_reply(marker: str, out: bytes, err: bytes) -> Reply:
     _, began, printed = out.partition(mark + b"\n")
     said, ended, code = err.rpartition(b"\n" + mark + b" ")
     if not began or not ended or not code.strip().isdigit():
-        return Reply(None, printed, err)
+        return Reply(None, printed, err.replace(mark + b"\n", b""), bool(began))
     return Reply(int(code), printed, said.partition(mark + b"\n")[2])
 
 

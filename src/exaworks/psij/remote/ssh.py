@@ -130,7 +130,7 @@ class SshRunner:
                 said = " ".join(os.fsdecode(reply.err).split())
                 again, why = True, f"the connection to {self.host} was lost: {said or 'no word'}"
             if not (command.once and again and time.monotonic() + _RETRY_PAUSE < patience):
-                return CommandResult(command, None, unreachable=why)
+                return CommandResult(command, None, unreachable=why, hopeless=not again)
             time.sleep(_RETRY_PAUSE)
             deadline = max(deadline, time.monotonic() + timeout)
 
@@ -288,9 +288,12 @@ class SshRunner:
         with tempfile.TemporaryFile() as packed:
             with tarfile.open(fileobj=packed, mode="w", dereference=True) as archive:
                 for number, path in enumerate(files):
-                    archive.add(path, str(number))
+                    try:
+                        archive.add(path, str(number))
+                    except OSError as problem:
+                        raise OSError(f"cannot send {path}: {problem}") from problem
             self._files(
-                f"mkdir -p -- {quote(folder)} && cd -- {quote(folder)} && tar -xf -",
+                f"mkdir -p -- {quote(folder)} && cd -- {quote(folder)} && tar -xmof -",
                 packed,
                 _TRANSFER_TIMEOUT,
             )
@@ -305,7 +308,8 @@ class SshRunner:
             )
             if packed.read(1):
                 packed.seek(-1, os.SEEK_CUR)
-                with tempfile.TemporaryDirectory(prefix="exaworks-") as place:
+                with tempfile.TemporaryDirectory(prefix="exaworks-") as name:
+                    place = os.path.realpath(name)
                     with tarfile.open(fileobj=packed, mode="r|") as archive:
                         _extract(archive, place)
                     for number, path in enumerate(files):
@@ -316,21 +320,53 @@ class SshRunner:
 
 
 def _extract(archive: tarfile.TarFile, place: str) -> None:
-    """Unpack an archive from another machine, which must not write anywhere else."""
-    archive.extraction_filter = tarfile.data_filter
-    archive.extractall(place)
+    """Unpack an archive from another machine, which must not write anywhere else.
+
+    Links come last, so that nothing is written through them. Devices and the like are left out.
+    """
+    links: list[tuple[str, str]] = []
+    folders: list[tuple[str, tarfile.TarInfo]] = []
+    for member in archive:
+        path = os.path.normpath(os.path.join(place, member.name))
+        if os.path.commonpath((place, path)) != place:
+            raise OSError(f"the archive contains {member.name!r}, which is outside of it")
+        if member.isdir():
+            os.makedirs(path, exist_ok=True)
+            folders.append((path, member))
+            continue
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        file = archive.extractfile(member) if member.isfile() else None
+        if file is not None:
+            with open(path, "wb") as target:
+                shutil.copyfileobj(file, target)
+            os.chmod(path, member.mode & 0o777)
+            os.utime(path, (member.mtime, member.mtime))
+        elif member.issym():
+            links.append((member.linkname, path))
+        elif member.islnk():
+            source = os.path.normpath(os.path.join(place, member.linkname))
+            if os.path.commonpath((place, source)) == place and os.path.isfile(source):
+                shutil.copy2(source, path)
+    for target_of_link, path in links:
+        os.symlink(target_of_link, path)
+    for path, member in reversed(folders):
+        os.chmod(path, member.mode & 0o777 | 0o700)
+        os.utime(path, (member.mtime, member.mtime))
 
 
 def _put(found: str, path: str) -> None:
     """Bring a file or folder to its place, as a copy onto whatever is there."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    if os.path.isdir(found):
+    parent = os.path.dirname(path)
+    os.makedirs(parent, exist_ok=True)
+    if os.path.isdir(found) and not os.path.islink(found):
         shutil.copytree(found, path, symlinks=True, dirs_exist_ok=True)
-    elif os.path.isdir(path):
+        return
+    if os.path.isdir(path):
         raise IsADirectoryError(f"cannot stage out to {path}: it is a directory")
-    else:
-        shutil.copy2(found, f"{path}.part", follow_symlinks=False)
-        os.replace(f"{path}.part", path)
+    with tempfile.TemporaryDirectory(prefix=".exaworks-", dir=parent) as beside:
+        part = os.path.join(beside, "part")
+        shutil.copy2(found, part, follow_symlinks=False)
+        os.replace(part, path)
 
 
 def _unpack(archive: bytes) -> Iterable[FileEntry]:

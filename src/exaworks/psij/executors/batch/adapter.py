@@ -197,6 +197,10 @@ class SchedulerAdapter(ABC):
     directive: str
     """What begins a line of options in a script, such as ``"#SBATCH"``; empty: there are none."""
 
+    interpreter: str = "/bin/bash"
+    """What runs the scripts. They are POSIX text, but functions such as ``module`` reach only bash.
+    """
+
     script_file: bool = False
     """Whether the script must lie in a file until the job has started, instead of being read when
     it is submitted."""

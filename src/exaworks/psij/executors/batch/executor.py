@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from exaworks.psij.dependencies import resolve
-from exaworks.psij.exceptions import PSIJException, SubmitException
+from exaworks.psij.exceptions import InvalidJobException, PSIJException, SubmitException
 from exaworks.psij.executors.batch.adapter import Details, Request, SchedulerAdapter
 from exaworks.psij.executors.batch.config import BatchSchedulerExecutorConfig
 from exaworks.psij.executors.batch.jobscript import Entry, Submission, render
@@ -83,7 +86,14 @@ class BatchExecutor(ManagedExecutor):
         except OSError as problem:
             raise self._unreachable(problem) from problem
         return Service.get(
-            (self.ADAPTER, self.url, work, self.settings.command_timeout),
+            (
+                self.ADAPTER,
+                self.url,
+                work,
+                self.settings.command_timeout,
+                self.settings.ssh_command,
+                self.settings.remote_setup,
+            ),
             lambda: Service(
                 self.adapter,
                 self._runner,
@@ -104,17 +114,22 @@ class BatchExecutor(ManagedExecutor):
         try:
             self.adapter.options(Request(spec, resources(job)))
         except BaseException:
-            job.executor = None
+            self._free(job)
             raise
         return spec
 
     def _submit_jobs(self, jobs: Sequence[Job]) -> Mapping[Job, PSIJException]:
         return self._submitter.submit(jobs)
 
-    def _prepare(self, job: Job) -> Entry:
+    def _prepare(self, job: Job, only_show: bool = False) -> Entry:
         assert job.spec is not None
         launcher = self._get_launcher(job.spec.launcher)
-        waits_for = resolve(job, self, self.adapter.dependency_kinds)
+        for others in (job.spec.attributes.dependencies or {}).values():
+            for other in others:
+                problem = self.adapter.check_id(other) if isinstance(other, str) else None
+                if problem is not None:
+                    raise InvalidJobException(f"dependencies: {problem}")
+        waits_for = resolve(job, self, self.adapter.dependency_kinds, attach=not only_show)
         if waits_for.ours and not self.adapter.can_hold:
             raise self._unsupported("way to hold jobs, so none can wait for others")
         if self.host is None:
@@ -141,7 +156,7 @@ class BatchExecutor(ManagedExecutor):
             tracking.log = spool.path("log", f"{submission.token}{suffix}.log")
             if entry.transfers is not None:
                 tracking.downloads = entry.transfers.downloads
-                LocalRunner().remove(entry.transfers.moved)
+                tracking.moved = entry.transfers.moved
             followed.append(tracking)
         self._service.follow(followed, files)
         for entry in entries:
@@ -162,7 +177,7 @@ class BatchExecutor(ManagedExecutor):
         """See :meth:`JobExecutor.render`. Nothing is checked with the scheduler."""
         check_spec(job.spec, self.host)
         submission = render(
-            [self._prepare(job)],
+            [self._prepare(job, only_show=True)],
             self.adapter,
             self._service.spool,
             "0" * 16,
@@ -176,11 +191,16 @@ class BatchExecutor(ManagedExecutor):
         return Rendered(list(command.argv), submission.script.decode("utf-8", "surrogateescape"))
 
     @classmethod
-    def config_for(cls, profile: SiteProfile) -> BatchSchedulerExecutorConfig:
+    def config_for(
+        cls, profile: SiteProfile, config: JobExecutorConfig | None
+    ) -> BatchSchedulerExecutorConfig:
         """See :meth:`JobExecutor.config_for`."""
-        return BatchSchedulerExecutorConfig(
-            work_directory=profile.work_directory, remote_setup=profile.remote_setup
-        )
+        settings = copy.copy(BatchSchedulerExecutorConfig.of(config))
+        if profile.work_directory is not None and not settings.work_directory_given:
+            settings.work_directory = Path(_expanded(profile))
+            settings.work_directory_given = True
+        settings.remote_setup = settings.remote_setup or profile.remote_setup
+        return settings
 
     # -- jobs that exist already
 
@@ -343,3 +363,15 @@ class BatchExecutor(ManagedExecutor):
         }
         known = {name: value for name, value in facts.items() if value}
         return JobStatus(state, None, seen.message, seen.exit_code, known)
+
+
+def _expanded(profile: SiteProfile) -> str:
+    """The work directory of a site; on another machine its variables are replaced there."""
+    folder = str(profile.work_directory)
+    if not profile.is_here():
+        return folder
+    full = os.path.expandvars(os.path.expanduser(folder))
+    unset = re.search(r"\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*\})", full, re.ASCII)
+    if unset is not None:
+        raise ValueError(f"work_directory of {profile.name}: {unset[0]} is not set here")
+    return full

@@ -216,7 +216,7 @@ def render(
         "index": f"$(({adapter.shell_index} - {adapter.array_base}))" if array else "",
     }
     text = [
-        "#!/bin/bash",
+        f"#!{adapter.interpreter}",
         *(f"{adapter.directive} {' '.join(option)}" for option in inside),
         "",
         "# What the job tells about itself",

@@ -46,7 +46,7 @@ LOST_PATIENCE_WITHOUT_ACCOUNTING = 15.0
 """The same if there is no accounting: then only a record can turn up, late on a slow network."""
 
 LOST_PATIENCE_ACCOUNTING_DOWN = 900.0
-"""The same if the accounting should answer, and does not."""
+"""The same if the accounting should answer, and does not, or contradicts."""
 
 _WATCH_RECORDS_EVERY = 1.0
 _ACCOUNTING_EVERY = 2.0
@@ -251,13 +251,16 @@ class Monitor:
                 continue
             job.accounting = answer.problem or "knows nothing of it"
             observation = told.get(job.native_id)
+            unsure = answer.problem is not None and not answer.unavailable
             if observation is not None:
                 job.accounting = f"says {observation.word}"
                 if observation.state is not None and observation.state.final:
                     job.take_restarts(observation.restarts)
                     self._finish(job, verdict.of_observation(job, observation, self._title))
                     continue
-            self._give_up_if_late(now, job, answer.problem is not None and not answer.unavailable)
+                if observation.state is not None:  # the scheduler's list may lack it by mistake
+                    job.inferred, unsure = None, True
+            self._give_up_if_late(now, job, unsure)
 
     # -- what to do
 
@@ -376,8 +379,14 @@ class Monitor:
         self._missing[job.key] = None
         self._judge_end(now, job)
 
-    def _give_up_if_late(self, now: float, job: Tracked, accounting_failed: bool) -> None:
-        """Nobody has told yet what became of a job that is not listed any more."""
+    def _give_up_if_late(self, now: float, job: Tracked, unsure: bool) -> None:
+        """Nobody has told yet what became of a job that is not listed any more.
+
+        Args:
+            now: the time.
+            job: the job.
+            unsure: the accounting has failed, or says that the job has not ended.
+        """
         assert job.missing_at is not None
         waited = now - job.missing_at
         began = job.state.is_greater_than(JobState.QUEUED) is True
@@ -385,7 +394,7 @@ class Monitor:
             self._finish(job, verdict.canceled(job, None, "was cancelled while it waited"))
         elif job.end is None and not began and job.inferred and waited >= INFERENCE_PATIENCE:
             self._finish(job, verdict.of_observation(job, job.inferred, self._title))
-        elif waited < self._patience(job, accounting_failed):
+        elif waited < self._patience(job, unsure):
             self._want_records[job.key] = None
         elif job.end is not None:
             self._finish(job, verdict.of_signal(job, job.end, None, self._title))
@@ -394,9 +403,9 @@ class Monitor:
         else:
             self._finish(job, verdict.lost(job, self._title))
 
-    def _patience(self, job: Tracked, accounting_failed: bool) -> float:
-        if accounting_failed:
+    def _patience(self, job: Tracked, unsure: bool) -> float:
+        if unsure:
             return LOST_PATIENCE_ACCOUNTING_DOWN
         if job.token is None and not job.alive:
-            return LOST_PATIENCE_ATTACHED
+            return INFERENCE_PATIENCE if job.inferred else LOST_PATIENCE_ATTACHED
         return LOST_PATIENCE_WITHOUT_ACCOUNTING if self._no_accounting else LOST_PATIENCE

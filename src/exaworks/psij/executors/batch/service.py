@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from exaworks.core.reactor import Reactor, Timer
-from exaworks.psij.executors.batch.adapter import Answer, Observation, SchedulerAdapter, Site
+from exaworks.psij.executors.batch.adapter import Answer, SchedulerAdapter, Site
 from exaworks.psij.executors.batch.monitor import Actions, Monitor, Update
 from exaworks.psij.executors.batch.report import Report
 from exaworks.psij.executors.batch.spool import Spool
@@ -27,7 +27,7 @@ from exaworks.psij.executors.batch.workers import Workers
 from exaworks.psij.job import Job
 from exaworks.psij.job_state import JobState
 from exaworks.psij.job_status import JobStatus, Reason
-from exaworks.psij.runner import Command, CommandResult, Runner
+from exaworks.psij.runner import Command, CommandResult, LocalRunner, Runner
 
 __all__ = ["Service", "Tracking"]
 
@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 _SLOWER_IF_QUIET = 2.5
 _LOOK_AGAIN_AFTER = 5.0
+_TRANSFERS_AT_A_TIME = 2
+_CLOSE_PATIENCE = 5.0
 _QUIET_AFTER = 120.0
 _END_OF_LOG = 4096
 _MOST_COMPLAINTS = 100
@@ -53,6 +55,7 @@ class Tracking:
         token: what the job calls itself in its reports; ``None`` if it does not report to us.
         log: the file that its script prints to; ``None`` if only the job's record tells.
         downloads: where to put, on this machine, what the job leaves for its owner.
+        moved: files of this machine that are to be gone when the job has succeeded.
     """
 
     job: Job
@@ -63,6 +66,7 @@ class Tracking:
     token: str | None = None
     log: str | None = None
     downloads: Sequence[str] = ()
+    moved: Sequence[str] = ()
 
 
 class Service:
@@ -88,6 +92,7 @@ class Service:
         self.site_problem = ""
         self._prepared = False
         self._complained: set[str] = set()
+        self._transfers = Workers(most=_TRANSFERS_AT_A_TIME)
         self._lock = threading.Lock()
         self._ended = threading.Condition()
         self._end_count = 0
@@ -118,8 +123,13 @@ class Service:
     def _close_all(cls) -> None:
         for service in cls._services.values():
             if service._prepared:
-                with contextlib.suppress(OSError):
-                    service.spool.close()
+                closing = threading.Thread(target=service._close, daemon=True)
+                closing.start()
+                closing.join(_CLOSE_PATIENCE)  # what is left is swept away some day
+
+    def _close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.spool.close()
 
     def prepare(self) -> None:
         """Make the work folder, once, and clear it of what is very old."""
@@ -182,6 +192,19 @@ class Service:
         with self._lock:
             self._expected[token] = []
         Reactor.get().call_soon(self._start_polling)
+
+    def early_reports(self, token: str) -> list[Report]:
+        """What jobs of that submission have reported so far."""
+        others: list[Report] = []
+        with contextlib.suppress(OSError):
+            reports = self.spool.take_reports()
+            others = [report for report in reports if report.token != token]
+            with self._lock:
+                known = self._expected.setdefault(token, [])
+                known += [report for report in reports if report.token == token]
+        Reactor.get().call_soon(lambda: self._take_reports(others))
+        with self._lock:
+            return list(self._expected.get(token, []))
 
     def expect_no_more(self, token: str) -> None:
         """That submission was not accepted."""
@@ -354,8 +377,8 @@ class Service:
         status = JobStatus(
             update.state, update.time, update.message, update.exit_code, update.metadata
         )
-        if status.final and tracking.downloads:
-            Workers.get().run(lambda: self._fetch(tracking, status))
+        if status.final and (tracking.downloads or tracking.moved):
+            self._transfers.run(lambda: self._fetch(tracking, status))
         else:
             self._tell(tracking, status)
 
@@ -364,15 +387,22 @@ class Service:
         mover = self.runner.mover
         name = self.adapter.record_name(tracking.native_id)[1]
         try:
-            if mover is not None:
+            if mover is not None and tracking.downloads:
                 mover.download(self.spool.staged_out(name), tracking.downloads)
+            if status.state is JobState.COMPLETED:
+                LocalRunner().remove(tracking.moved)
         except ConnectionError:  # it waits there
             Reactor.get().call_later(
-                _LOOK_AGAIN_AFTER, lambda: Workers.get().run(lambda: self._fetch(tracking, status))
+                _LOOK_AGAIN_AFTER,
+                lambda: self._transfers.run(lambda: self._fetch(tracking, status)),
             )
             return
         except Exception as problem:
-            message = f"what it has left could not be fetched: {problem}"
+            message = (
+                f"what it has left could not be fetched: {problem}; it is still on "
+                f"{self.runner.host} in {self.spool.staged_out(name)}: correct the target and "
+                f"attach to the job {tracking.native_id} again"
+            )
             if status.state is JobState.COMPLETED:
                 metadata = {**(status.metadata or {}), "reason": Reason.STAGING}
                 status = JobStatus(JobState.FAILED, status.time, message, 0, metadata)

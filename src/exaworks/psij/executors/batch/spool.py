@@ -10,7 +10,6 @@
         arrays/             the :attr:`Job.id` of each element of an array, one a line
         nodes/              the node lists of running jobs
         scripts/            submitted scripts, if they are to be kept
-        jobs/               how jobs stand, on machines that have no scheduler
         void/               submissions that were given up and must not run
         submits/            answers to submissions that came over a connection
         staged/             files on their way from or to another machine
@@ -32,11 +31,11 @@ from exaworks.psij.runner import Runner
 __all__ = ["Spool"]
 
 _KEEP = 30 * 86400.0
-_KEEP_ELEMENTS = 180 * 86400.0  # an array may wait for long in a queue
+_KEEP_WAITING = 180 * 86400.0  # jobs may wait for long in a queue
 _SWEEP_EVERY = 86400.0
 _WRITTEN_BY_JOBS = ("log", "nodes", "records", "elements", "staged")
 _SWEPT = (
-    "inbox", "records", "log", "nodes", "scripts", "void", "arrays", "submits", "staged", "jobs",
+    "inbox", "records", "log", "nodes", "scripts", "void", "arrays", "submits",
 )  # fmt: skip
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -173,4 +172,5 @@ class Spool:
         self._runner.write(mark, b"")
         for kind in _SWEPT:
             self._runner.sweep(self.path(kind), _KEEP)
-        self._runner.sweep(self.path("elements"), _KEEP_ELEMENTS)
+        for kind in ("elements", "staged"):
+            self._runner.sweep(self.path(kind), _KEEP_WAITING)

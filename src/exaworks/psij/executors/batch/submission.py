@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -13,7 +14,6 @@ from exaworks.psij.executors.batch.adapter import Accepted, Rejected
 from exaworks.psij.executors.batch.config import BatchSchedulerExecutorConfig
 from exaworks.psij.executors.batch.jobscript import Entry, Plan, Submission, plan, render
 from exaworks.psij.executors.batch.service import Service
-from exaworks.psij.executors.batch.workers import Workers
 from exaworks.psij.job import Job
 
 __all__ = ["Submitter"]
@@ -58,9 +58,11 @@ class Submitter:
             the jobs that were not taken, each with the reason.
         """
         service = self._get_service()
-        groups = self._group(service, jobs)
+        entries, failed = self._entries(jobs)
+        groups = self._group(service, entries)
         service.prepare()
         bulk = _Bulk(service, self._settings, self._accepted, groups, self._site_setup())
+        bulk.failed.update(failed)
         helpers = min(self._settings.max_concurrent_submissions, len(groups)) - 1
         done = threading.Semaphore(0)
 
@@ -70,21 +72,36 @@ class Submitter:
             finally:
                 done.release()
 
+        # Threads of their own: they may wait for jobs to end, which workers have to find out.
         for _ in range(helpers):
-            Workers.get().run(help_out)
+            threading.Thread(target=help_out, name="exaworks-submit", daemon=True).start()
         bulk.work()
         for _ in range(helpers):
             done.acquire()
         return bulk.failed
 
-    def _group(self, service: Service, jobs: Sequence[Job]) -> list[list[Entry]]:
-        """Put like jobs together, in groups that fit into an array."""
-        entries = [self._prepare(job) for job in jobs]
-        if len(entries) == 1:
-            return [entries]
-        alike: dict[Plan, list[Entry]] = {}
+    def _entries(self, jobs: Sequence[Job]) -> tuple[list[Entry], dict[Job, PSIJException]]:
+        """The jobs as they are to be described, and those that cannot be, with the reason."""
+        entries: list[Entry] = []
+        failed: dict[Job, PSIJException] = {}
+        for job in jobs:
+            try:
+                entries.append(self._prepare(job))
+            except PSIJException as problem:
+                failed[job] = problem
+        return entries, failed
+
+    def _group(self, service: Service, entries: list[Entry]) -> list[list[Entry]]:
+        """Put like jobs together, in groups that fit into an array.
+
+        The files that are sent along belong to the whole array, so they must be the same.
+        """
+        if len(entries) <= 1:
+            return [entries] if entries else []
+        alike: dict[tuple[Plan, tuple[str, ...]], list[Entry]] = {}
         for entry in entries:
-            alike.setdefault(plan(entry, service.adapter), []).append(entry)
+            uploads = tuple(entry.transfers.uploads) if entry.transfers is not None else ()
+            alike.setdefault((plan(entry, service.adapter), uploads), []).append(entry)
         if len(alike) == len(entries):
             return list(alike.values())
         site = service.site()
@@ -162,6 +179,9 @@ class _Bulk:
             rejected: Rejected | None = None
             try:
                 rejected = self._submit_once(entries)
+            except OSError as failure:
+                again = getattr(failure, "transient", isinstance(failure, ConnectionError))
+                rejected = Rejected(str(failure), transient=again)
             finally:
                 if rejected is not None or waiting[0][0].owner.native_id is None:
                     self._service.give_back(len(entries))
@@ -177,7 +197,7 @@ class _Bulk:
             if rejected.queue_limit and not wait:
                 return problem
             if not rejected.queue_limit:
-                if not rejected.transient:
+                if not rejected.transient or rejected.uncertain:
                     return problem
                 if self._unreachable or time.monotonic() + pause > patience:
                     self._unreachable = problem
@@ -219,16 +239,52 @@ class _Bulk:
         command = replace(command, once=spool.path("submits", token))
         self._service.expect(token)
         count = len(entries) if len(entries) > 1 else None
-        outcome = self._adapter.parse_submit(runner.run(command), count)
+        try:
+            result = runner.run(command)
+            outcome = self._adapter.parse_submit(result, count)
+            if result.hopeless:
+                outcome = Rejected(result.complaint())
+            elif isinstance(outcome, Rejected) and outcome.uncertain:
+                outcome = self._find_out(outcome, token, len(entries))
+        except BaseException:  # such as KeyboardInterrupt: nobody will know of the job
+            self._service.expect_no_more(token)
+            self._service.make_void(token)
+            raise
         if isinstance(outcome, Accepted):
             self._accepted(entries, outcome.native_ids, submission)
             return None
         self._service.expect_no_more(token)
-        if outcome.uncertain:  # it must not run later on, when the job has been submitted again
-            self._service.make_void(token)
         useless = [submission.path] if self._adapter.script_file else []
         if submission.elements_path is not None:
             useless += [submission.elements_path, spool.path("arrays", token)]
         if useless:
             self._service.remove(useless)
         return outcome
+
+    def _find_out(self, rejected: Rejected, token: str, count: int) -> Accepted | Rejected:
+        """Whether the scheduler has taken a submission, although it has not said so.
+
+        If nobody knows, the submission is made void, so that it does not begin later on.
+
+        Returns:
+            how it is; uncertain, if the job may already have begun.
+        """
+        adapter = self._adapter
+        result = self._service.runner.run(adapter.logs_command())
+        found: dict[int, str] = {}
+        if result.ok:
+            for native_id, log in adapter.parse_logs(result).items():
+                name, _, number = os.path.basename(log).partition(".")[0].partition("_")
+                if name == token:
+                    found[int(number) - adapter.array_base if number.isdigit() else 0] = native_id
+        for report in self._service.early_reports(token):
+            found.setdefault(report.index, report.native_id)
+        if set(found) == set(range(count)):
+            return Accepted([found[index] for index in range(count)])
+        self._service.make_void(token)
+        for command in adapter.cancel_commands(list(found.values())) if found else ():
+            self._service.runner.run(command)
+        if result.ok:
+            return replace(rejected, uncertain=False)
+        message = f"{rejected.message} (nor whether it has begun; if not, it will not)"
+        return replace(rejected, message=message)

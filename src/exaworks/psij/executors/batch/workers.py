@@ -16,12 +16,15 @@ _MOST = 8
 
 
 class Workers:
-    """Daemon threads, started as they are needed and shared by all batch executors of a process."""
+    """Daemon threads, started as they are needed. Those of :meth:`get` are shared by all batch
+    executors of a process; what they run must not wait for something that they have to do.
+    """
 
     _instance: Workers | None = None
     _instance_lock = threading.Lock()
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = _MOST) -> None:
+        self._most = most
         self._tasks: deque[Callable[[], object]] = deque()
         self._ready = threading.Condition(threading.Lock())
         self._threads = 0
@@ -44,7 +47,7 @@ class Workers:
         """Run ``task`` in one of the threads, after those given earlier have begun."""
         with self._ready:
             self._tasks.append(task)
-            if self._idle >= len(self._tasks) or self._threads == _MOST:
+            if self._idle >= len(self._tasks) or self._threads == self._most:
                 self._ready.notify()
                 return
             self._threads += 1
