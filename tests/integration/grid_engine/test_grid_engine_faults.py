@@ -58,7 +58,8 @@ def executor(cluster: Cluster, work: Path) -> JobExecutor:
 
 
 def make_executor(work: Path, **settings: object) -> JobExecutor:
-    settings = {"queue_polling_interval": 2, "initial_queue_polling_delay": 1, **settings}
+    defaults = {"queue_polling_interval": 2, "initial_queue_polling_delay": 1}
+    settings = {**defaults, "submit_patience": 0, **settings}
     config = BatchSchedulerExecutorConfig(work_directory=work, **settings)  # type: ignore[arg-type]
     return JobExecutor.get_instance("grid_engine", config=config)
 
