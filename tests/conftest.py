@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-# What must be there: a test that needs it (by its marker) fails where it would be skipped.
+# What must be there: a test that needs no more than that (by its markers) fails where it would be
+# skipped.
 REQUIRED = set(filter(None, os.environ.get("EXAWORKS_TEST_REQUIRE", "").split(",")))
+NOT_NEEDS = {"parametrize", "skipif", "skip", "usefixtures", "filterwarnings", "xfail"}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -17,10 +19,10 @@ def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    missing = [name for name in REQUIRED if item.get_closest_marker(name)]
-    if report.skipped and missing:
+    needs = {mark.name for mark in item.iter_markers()} - NOT_NEEDS
+    if report.skipped and needs and needs <= REQUIRED:
         report.outcome = "failed"
-        report.longrepr = f"{', '.join(missing)} is required here, but: {report.longrepr}"
+        report.longrepr = f"{', '.join(sorted(needs))} is required here, but: {report.longrepr}"
     return report
 
 
