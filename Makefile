@@ -46,8 +46,9 @@ unit: $(VENV)/.developed
 integration: $(VENV)/.developed
 	$(BIN)/pytest -n $(WORKERS) tests/integration/local tests/integration/cli tests/docs
 	$(BIN)/pytest -n 2 --dist loadfile tests/integration/slurm
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile tests/integration/ssh tests/integration/grid_engine \
-	  tests/integration/pbs tests/integration/flux tests/integration/oar tests/integration/htcondor
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile tests/integration/ssh
+	$(BIN)/pytest -n 2 --dist loadfile tests/integration/grid_engine tests/integration/pbs \
+	  tests/integration/flux tests/integration/oar tests/integration/htcondor
 
 # a scheduler in a distribution of its own
 third-party: $(VENV)/.developed

@@ -150,6 +150,10 @@ add_objects() {
     edit "$R/object" schedule_interval 0:0:1 flush_submit_sec 1 flush_finish_sec 1 \
         job_load_adjustments NONE maxujobs 0
     qconf -Msconf "$R/object" >/dev/null
+    # Jobs are not to run the files of a login: these may be slow, and jobs get killed in them.
+    qconf -sconf | sed 's/^login_shells .*/login_shells none/' >"$R/global"
+    qconf -Mconf "$R/global" >/dev/null
+    rm -f "$R/global"
     rm -f "$R/object"
     : >"$R/complete"
 }
