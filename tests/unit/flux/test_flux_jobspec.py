@@ -23,8 +23,8 @@ from exaworks.psij import (
 from exaworks.psij.executors.flux.jobspec import build_jobspec, urgency
 from exaworks.psij.executors.flux.task import Surroundings, Task, make_task
 
-AROUND = Surroundings({"HOME": "/home/me", "PATH": "/bin"}, "/work", "/logs")
-TASK = Task(("true",), False, "/work", {"A": "1"})
+AROUND = Surroundings({"HOME": "/home/me", "PATH": "/bin"}, "/folder", "/logs")
+TASK = Task(("true",), False, "/folder", {"A": "1"})
 
 
 def described(spec: JobSpec, **kwargs: Any) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def test_system_attributes() -> None:
     assert jobspec["attributes"] == {
         "system": {
             "duration": 90.0,
-            "cwd": "/work",
+            "cwd": "/folder",
             "environment": {"A": "1"},
             "queue": "debug",
             "bank": "mine",
@@ -190,7 +190,7 @@ def test_native_tasks() -> None:
     assert jobspec["tasks"][0]["command"] == ["prog", "x"]
     options = jobspec["attributes"]["system"]["shell"]["options"]
     assert options == {
-        "output": {"stdout": {"type": "file", "path": "/work/out"}},
+        "output": {"stdout": {"type": "file", "path": "/folder/out"}},
         "exit-timeout": "none",
         "exit-on-error": 1,
     }

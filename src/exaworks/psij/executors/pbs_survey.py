@@ -9,6 +9,7 @@ stand under one key several times (issue 2677 of github.com/openpbs/openpbs).
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -66,9 +67,9 @@ class _Surveyor:
             remarks=tuple(remarks),
         )
 
+    @abstractmethod
     def hosts(self, nodes: Mapping[str, Facts]) -> Iterator[tuple[NodeGroup, str | None]]:
         """Each host, and the queue that it belongs to alone, if it does."""
-        raise NotImplementedError
 
 
 class PbsProSurveyor(_Surveyor):
