@@ -9,7 +9,7 @@ stand under one key several times (issue 2677 of github.com/openpbs/openpbs).
 from __future__ import annotations
 
 import re
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -25,7 +25,7 @@ _GONE: Final = ("down", "offline", "state-unknown")
 Facts = Mapping[str, str]
 
 
-class _Surveyor:
+class _Surveyor(ABC):
     """Asks PBS; see :class:`exaworks.psij.survey.Surveyor`."""
 
     executor: ClassVar[str]
