@@ -113,6 +113,7 @@ class SshRunner:
             text = self._clear() + shell.once(text, command.once, len(command.input), int(timeout))
         deadline = time.monotonic() + timeout
         patience = time.monotonic() + max(_PATIENCE, timeout)
+        sent = False
         while True:
             try:
                 reply = self._connection.execute(
@@ -129,8 +130,9 @@ class SshRunner:
                     return self._result(command, reply)
                 said = " ".join(os.fsdecode(reply.err).split())
                 again, why = True, f"the connection to {self.host} was lost: {said or 'no word'}"
+                sent = True
             if not (command.once and again and time.monotonic() + _RETRY_PAUSE < patience):
-                return CommandResult(command, None, unreachable=why, hopeless=not again)
+                return CommandResult(command, None, unreachable=why, hopeless=not (again or sent))
             time.sleep(_RETRY_PAUSE)
             deadline = max(deadline, time.monotonic() + timeout)
 
