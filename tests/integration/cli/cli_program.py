@@ -7,23 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-TIMEOUT = 60.0
-
-
-def until(condition: Callable[[], Any], timeout: float = TIMEOUT) -> Any:
-    """Wait for a condition to hold and return its value."""
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"waited {timeout} s in vain for {condition}"
-        time.sleep(0.02)
+from patience import TIMEOUT
 
 
 def runs(pid: str) -> bool:

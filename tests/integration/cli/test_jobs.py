@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from cli_program import TIMEOUT, Exaworks, runs, until
+from cli_program import Exaworks, runs
+
+from patience import TIMEOUT, until
 
 WAITS = "echo begun; until [ -e go ]; do sleep 0.05; done; echo done"
 

@@ -10,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from cli_program import Exaworks, until
+from cli_program import Exaworks
+
+from patience import until
 
 
 def database(exaworks: Exaworks) -> sqlite3.Connection:

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_program import TIMEOUT, Exaworks, until
+from cli_program import Exaworks
+
+from patience import TIMEOUT, until
 
 pytestmark = pytest.mark.slurm
 

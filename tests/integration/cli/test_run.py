@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_program import TIMEOUT, Exaworks, runs, until
+from cli_program import Exaworks, runs
+
+from patience import TIMEOUT, until
 
 BYTES = """
 import os, sys

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from grid_engine_cluster import LATER, accounted, custom, end, essence, output, quick, shell, until
+from grid_engine_cluster import LATER, accounted, custom, essence, quick, shell
 
 from exaworks.psij import (
     Job,
@@ -18,6 +18,7 @@ from exaworks.psij import (
     JobState,
     Reason,
 )
+from patience import end, output, until
 
 pytestmark = pytest.mark.grid_engine
 

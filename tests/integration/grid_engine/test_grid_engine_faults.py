@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from grid_engine_cluster import Cluster, end, output, until, why_no_own_cluster
+from grid_engine_cluster import Cluster, why_no_own_cluster
 
 from exaworks.psij import (
     Job,
@@ -20,6 +20,7 @@ from exaworks.psij import (
     SubmitException,
 )
 from exaworks.psij.executors.batch import BatchSchedulerExecutorConfig
+from patience import end, output, until
 
 pytestmark = [
     pytest.mark.grid_engine,

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from grid_engine_cluster import LATER, accounted, custom, end, essence, output, quick, shell, until
+from grid_engine_cluster import LATER, accounted, custom, essence, quick, shell
 
 from exaworks import psij
 from exaworks.psij import (
@@ -25,6 +25,7 @@ from exaworks.psij import (
     SubmitException,
 )
 from exaworks.psij.executors.batch import BatchSchedulerExecutorConfig
+from patience import end, output, until
 
 pytestmark = pytest.mark.grid_engine
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from htcondor_pool import custom, end, essence, quick, shell, told
+from htcondor_pool import custom, essence, quick, shell, told
 
 from exaworks import psij
 from exaworks.psij import (
@@ -20,6 +20,7 @@ from exaworks.psij import (
     ResourceSpecV1,
     SubmitException,
 )
+from patience import end
 
 pytestmark = pytest.mark.htcondor
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from exaworks.psij import (
     StageOutFlags,
 )
 from exaworks.psij.executors.local import LocalExecutorConfig, LocalJobExecutor
+from patience import end, until
 
 pytestmark = pytest.mark.usefixtures("local_home")
 S = JobState
@@ -43,19 +43,6 @@ def executor() -> JobExecutor:
 
 def shell(text: str, **kwargs: object) -> Job:
     return Job(JobSpec("/bin/sh", ["-c", text], **kwargs))  # type: ignore[arg-type]
-
-
-def end(job: Job, timeout: float = 30) -> psij.JobStatus:
-    status = job.wait(timeout)
-    assert status is not None, f"{job} has not ended"
-    return status
-
-
-def until(condition: Callable[[], bool], timeout: float = 20) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass in time"
-        time.sleep(0.01)
 
 
 def processes(marker: str) -> list[int]:

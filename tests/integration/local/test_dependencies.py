@@ -13,12 +13,11 @@ from exaworks.psij import (
     JobExecutor,
     JobSpec,
     JobState,
-    JobStatus,
     Reason,
 )
+from patience import end
 
 pytestmark = pytest.mark.usefixtures("local_home")
-TIMEOUT = 30.0
 
 
 @pytest.fixture
@@ -33,12 +32,6 @@ def until_go(folder: Path, then: str = "true") -> Job:
 
 def waiting(**kinds: list[Job | str]) -> Job:
     return Job(JobSpec("/bin/true", attributes=JobAttributes(dependencies=kinds)))
-
-
-def end(job: Job) -> JobStatus:
-    status = job.wait(TIMEOUT)
-    assert status is not None, f"{job} has not ended"
-    return status
 
 
 def test_each_kind(executor: JobExecutor, tmp_path: Path) -> None:

@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import pytest
 from exaworks import psij
 from exaworks.psij import Job, JobExecutor, JobSpec, JobState
 from exaworks.psij.executors.local import LocalExecutorConfig
+from patience import until
 
 SUBMITTER = """
 import sys, time
@@ -37,13 +36,6 @@ def keeper_processes(home: Path) -> list[int]:
         except OSError:
             continue
     return found
-
-
-def until(condition: Callable[[], bool], timeout: float = 30) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass in time"
-        time.sleep(0.01)
 
 
 def keeper_and_supervisor(home: Path) -> tuple[int, int]:

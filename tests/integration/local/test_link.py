@@ -17,12 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_faults import keeper_and_supervisor, until
+from test_faults import keeper_and_supervisor
 
 from exaworks import psij
 from exaworks.core.reactor import Reactor
 from exaworks.psij import Job, JobAttributes, JobExecutor, JobSpec, JobState, ResourceSpecV1
 from exaworks.psij.executors.local import LocalExecutorConfig, LocalJobExecutor, link, request
+from patience import until
 
 BEGIN = """
 import os, signal, sys, threading, time
@@ -173,9 +174,9 @@ def test_unreachable_keeper_fails_no_running_job(
         kill_both(local_home)
         until(lambda: executor._link._attempts > 20)
         assert job.status.state is JobState.ACTIVE
-    finally:
-        folder.unlink()
-        (local_home / "away").rename(folder)
+    finally:  # in one step: where nothing is, the next attempt would make a folder
+        (local_home / "back").symlink_to("away")
+        (local_home / "back").rename(folder)
     until(lambda: executor._link._attempts == 0)
     job.cancel()
     assert job.wait(30) is not None

@@ -14,7 +14,6 @@ from exaworks.psij.executors.batch import BatchSchedulerExecutorConfig
 from exaworks.psij.executors.oar import OarJobExecutor
 
 SCRIPT = Path(__file__).parents[2] / "clusters" / "oar.sh"
-TIMEOUT = 120.0
 
 
 def why_no_oar() -> str | None:
@@ -47,13 +46,6 @@ def custom(duration: timedelta | None = None, **attributes: object) -> JobAttrib
     """Attributes ``oar.X``, and no time limit if none is given."""
     named = {f"oar.{name}": value for name, value in attributes.items()}
     return JobAttributes(duration, custom_attributes=named)
-
-
-def end(job: Job) -> JobStatus:
-    """The final status of a job."""
-    status = job.wait(TIMEOUT)
-    assert status is not None, f"{job} has not ended after {TIMEOUT} s"
-    return status
 
 
 def essence(status: JobStatus) -> tuple[JobState, str | None, int | None]:

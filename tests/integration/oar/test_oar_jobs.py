@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from oar_system import custom, end, essence, quick, shell, told
+from oar_system import custom, essence, quick, shell, told
 
 from exaworks import psij
 from exaworks.psij import (
@@ -19,6 +19,7 @@ from exaworks.psij import (
     ResourceSpecV1,
     SubmitException,
 )
+from patience import end
 
 pytestmark = pytest.mark.oar
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from exaworks.psij import Job, JobExecutor, JobSpec, JobStatus
+from exaworks.psij import Job, JobExecutor, JobSpec
 from exaworks.psij.executors.batch import BatchSchedulerExecutorConfig
-
-TIMEOUT = 120.0
 
 
 @functools.cache
@@ -53,27 +48,3 @@ def make_executor(work: Path, **settings: object) -> JobExecutor:
 def shell(text: str, **fields: object) -> Job:
     """A job that runs a piece of shell."""
     return Job(JobSpec("/bin/sh", ["-c", text], **fields))  # type: ignore[arg-type]
-
-
-def end(job: Job, timeout: float = TIMEOUT) -> JobStatus:
-    """The final status of a job."""
-    status = job.wait(timeout)
-    assert status is not None, f"{job} has not ended after {timeout} s"
-    return status
-
-
-def until(condition: Callable[[], object], timeout: float = TIMEOUT) -> None:
-    """Wait for something that does not tell when it happens."""
-    limit = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < limit, f"not within {timeout} s"
-        time.sleep(0.05)
-
-
-def output(*command: str) -> str:
-    """What a command prints."""
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, env={**os.environ, "LC_ALL": "C"}
-    )
-    assert done.returncode == 0, (command, done.stderr)
-    return done.stdout

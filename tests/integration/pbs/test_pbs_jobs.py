@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from pbs_system import end, is_pro, make_executor, output, shell, until, which
+from pbs_system import is_pro, make_executor, shell, which
 
 from exaworks import psij
 from exaworks.psij import (
@@ -21,6 +21,7 @@ from exaworks.psij import (
     ResourceSpecV1,
     SubmitException,
 )
+from patience import end, output, until
 
 pytestmark = pytest.mark.pbs
 only_pro = pytest.mark.skipif(not is_pro(), reason="this is about PBS Pro")

@@ -6,14 +6,9 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from exaworks.psij import Job, JobStatus
-
 SCRIPT = Path(__file__).parents[2] / "clusters" / "slurm.sh"
-TIMEOUT = 90.0
 
 
 def why_no_slurm() -> str | None:
@@ -68,23 +63,3 @@ class Cluster:
     def purge(self) -> None:
         """Stop it and remove all its files."""
         self("purge")
-
-
-def end(job: Job, timeout: float = TIMEOUT) -> JobStatus:
-    """The final status of a job."""
-    status = job.wait(timeout)
-    assert status is not None, f"{job} has not ended after {timeout} s"
-    return status
-
-
-def until(condition: Callable[[], object], timeout: float = TIMEOUT) -> None:
-    """Wait for something that does not tell when it happens."""
-    limit = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < limit, f"not within {timeout} s"
-        time.sleep(0.05)
-
-
-def output(*command: str) -> str:
-    """What a command prints."""
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout

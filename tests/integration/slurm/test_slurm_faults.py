@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from slurm_cluster import Cluster, end, output, until, why_no_own_cluster
+from slurm_cluster import Cluster, why_no_own_cluster
 
 from exaworks.psij import (
     Job,
@@ -24,6 +24,7 @@ from exaworks.psij import (
     SubmitException,
 )
 from exaworks.psij.executors.batch import BatchSchedulerExecutorConfig
+from patience import end, output, until
 
 pytestmark = [
     pytest.mark.slurm,

@@ -13,7 +13,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from slurm_cluster import TIMEOUT, end, output, until
 
 from exaworks import psij
 from exaworks.psij import (
@@ -27,6 +26,7 @@ from exaworks.psij import (
     SubmitException,
 )
 from exaworks.psij.executors.batch import BatchSchedulerExecutorConfig
+from patience import TIMEOUT, end, output, until
 
 pytestmark = pytest.mark.slurm
 

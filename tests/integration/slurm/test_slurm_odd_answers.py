@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from slurm_cluster import end, output, until
 
 from exaworks.psij import (
     Job,
@@ -32,6 +31,7 @@ from odd_commands import (
     jobs_of_all_kinds,
     watch,
 )
+from patience import end, output, until
 
 pytestmark = pytest.mark.slurm
 

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from ssh_helpers import elsewhere, end
+from ssh_helpers import elsewhere
 
 from exaworks.psij import InvalidJobException, Job, JobExecutor, JobSpec, JobState, ResourceSpecV1
+from patience import end
 
 pytestmark = [pytest.mark.ssh, pytest.mark.usefixtures("site")]
 
@@ -56,7 +57,7 @@ def test_jobs_are_completed_from_the_profile(tmp_path: Path) -> None:
     )
     job = Job(spec)
     executor.submit(job)
-    assert end(job) is JobState.COMPLETED, job.status
+    assert end(job).state is JobState.COMPLETED, job.status
     assert spec.launcher is None
     assert job.spec is not None
     assert job.spec.launcher == "multiple"
@@ -65,7 +66,7 @@ def test_jobs_are_completed_from_the_profile(tmp_path: Path) -> None:
     again = Job()
     same = JobExecutor.get_instance(executor.name, url=executor.url)
     same.attach(again, str(job.native_id))
-    assert end(again) is JobState.COMPLETED
+    assert end(again).state is JobState.COMPLETED
     too_much = JobSpec("/bin/true", resources=ResourceSpecV1(cpu_cores_per_process=9))
     with pytest.raises(InvalidJobException, match="far"):
         executor.submit(Job(too_much))

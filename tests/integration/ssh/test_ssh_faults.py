@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ssh_helpers import TIMEOUT, elsewhere, end, until
+from ssh_helpers import elsewhere
 
 from exaworks.psij import Job, JobExecutor, JobSpec, JobState, SubmitException
 from exaworks.psij.remote import Address
 from exaworks.psij.remote.connection import Connection
 from exaworks.psij.remote.ssh import SshRunner
 from exaworks.psij.runner import Command
+from patience import TIMEOUT, end, until
 
 pytestmark = pytest.mark.ssh
 
@@ -72,7 +73,7 @@ def test_a_cut_connection_loses_nothing(server: Server, far: JobExecutor) -> Non
         assert job.wait(TIMEOUT, JobState.ACTIVE) is not None
     server("cut")
     elsewhere("touch ~/go-cut")
-    assert [(end(job), job.status.exit_code) for job in jobs] == [
+    assert [(end(job).state, job.status.exit_code) for job in jobs] == [
         (JobState.FAILED if i else JobState.COMPLETED, i) for i in range(5)
     ]
     elsewhere("rm ~/go-cut")
@@ -91,7 +92,7 @@ def test_a_server_that_is_away_harms_no_job(server: Server, far: JobExecutor) ->
         assert job.wait(3) is None
     finally:
         server("start")
-    assert end(job) is JobState.COMPLETED, job.status
+    assert end(job).state is JobState.COMPLETED, job.status
     elsewhere("rm ~/go-away")
 
 
@@ -131,4 +132,4 @@ def test_a_changed_host_key_is_refused(server: Server) -> None:
         server("oldkey")
     job = Job(spec)
     executor.submit(job)
-    assert end(job) is JobState.COMPLETED
+    assert end(job).state is JobState.COMPLETED

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ssh_helpers import elsewhere, end, until
+from ssh_helpers import elsewhere
 
 from exaworks.psij import (
     Job,
@@ -21,6 +21,7 @@ from exaworks.psij import (
 )
 from exaworks.psij.executors.batch import BatchSchedulerExecutorConfig
 from exaworks.psij.remote.connection import Connection
+from patience import end, until
 
 pytestmark = pytest.mark.ssh
 
@@ -65,7 +66,7 @@ def test_files_are_sent_and_fetched(tmp_path: Path) -> None:
     states: list[JobState] = []
     job.set_job_status_callback(lambda _, status: states.append(status.state))
     far.submit(job)
-    assert end(job) is JobState.COMPLETED, job.status
+    assert end(job).state is JobState.COMPLETED, job.status
     assert (tmp_path / "new" / "result").read_bytes() == bytes(range(256)) * 5000 + b"leaf"
     assert (tmp_path / "made here" / "deep" / "x").read_text() == "moved"
     assert not (tmp_path / "moved").exists()
@@ -90,7 +91,7 @@ def test_each_job_of_many_gets_its_own_files(far: JobExecutor, tmp_path: Path) -
         jobs.append(Job(spec))
     elsewhere("mkdir -p ~/many/0 ~/many/1 ~/many/2")  # the last one has no directory
     far.submit_many(jobs)
-    assert [end(job) for job in jobs] == [JobState.COMPLETED] * 3 + [JobState.FAILED]
+    assert [end(job).state for job in jobs] == [JobState.COMPLETED] * 3 + [JobState.FAILED]
     for i in range(3):
         assert (tmp_path / f"out{i}").read_text() == f"data {i % 2}"
         assert not (tmp_path / f"in{i}").exists()
@@ -104,7 +105,7 @@ def test_folders_with_links_are_fetched(far: JobExecutor, tmp_path: Path) -> Non
     (tmp_path / "x.part").write_text("mine")
     job = Job(JobSpec("/bin/sh", ["-c", text], directory="~", stage_out=stage_out))
     far.submit(job)
-    assert end(job) is JobState.COMPLETED, job.status
+    assert end(job).state is JobState.COMPLETED, job.status
     assert os.readlink(tmp_path / "d" / "absolute") == "/etc/hostname"
     assert (tmp_path / "d" / "to_x").read_text() == (tmp_path / "d" / "hard").read_text() == "x\n"
     assert (tmp_path / "x.part").read_text() == "mine"
@@ -123,7 +124,7 @@ def test_a_set_up_that_reads_does_not_take_what_is_sent() -> None:
     settings = BatchSchedulerExecutorConfig(remote_setup=["cat", "X=1"])
     job = Job(JobSpec("/bin/true"))
     JobExecutor.get_instance("ssh", url="ssh://cluster", config=settings).submit(job)
-    assert end(job) is JobState.COMPLETED
+    assert end(job).state is JobState.COMPLETED
 
 
 def test_files_of_the_other_machine_stay_there(far: JobExecutor) -> None:
@@ -137,7 +138,7 @@ def test_files_of_the_other_machine_stay_there(far: JobExecutor) -> None:
     )
     job = Job(spec)
     far.submit(job)
-    assert end(job) is JobState.COMPLETED, job.status
+    assert end(job).state is JobState.COMPLETED, job.status
     assert elsewhere("cat ~/d/c; rm -rf ~/d") == "there\n"
 
 
@@ -159,7 +160,7 @@ def test_another_process_fetches_the_files(far: JobExecutor, tmp_path: Path) -> 
     job = Job(spec)
     far.attach(job, (tmp_path / "id").read_text())
     elsewhere("touch ~/go-other")
-    assert end(job) is JobState.COMPLETED, job.status
+    assert end(job).state is JobState.COMPLETED, job.status
     assert (tmp_path / "y").read_text() == "x\n"
     elsewhere("rm ~/go-other")
 
@@ -167,7 +168,7 @@ def test_another_process_fetches_the_files(far: JobExecutor, tmp_path: Path) -> 
 def test_home_and_working_directory_are_those_of_the_other_machine(far: JobExecutor) -> None:
     job = Job(JobSpec("/bin/sh", ["-c", "pwd; id -un"], stdout_path="~/out"))
     far.submit(job)
-    assert end(job) is JobState.COMPLETED, job.status
+    assert end(job).state is JobState.COMPLETED, job.status
     assert elsewhere("cat ~/out; rm ~/out") == "/home/exacsh\nexacsh\n"
 
 
@@ -189,7 +190,7 @@ def test_watching_costs_the_same_for_many_jobs(
         jobs = [Job(JobSpec("/bin/true")) for _ in range(number)]
         count, begun = 0, time.monotonic()
         far.submit_many(jobs)
-        assert {end(job) for job in jobs} == {JobState.COMPLETED}
+        assert {end(job).state for job in jobs} == {JobState.COMPLETED}
         costs[number] = (count, time.monotonic() - begun)
     # about two for each second: a look into the inbox, and the removal of what was read
     assert costs[200][0] <= costs[5][0] + 10 + 3 * costs[200][1], costs
@@ -199,7 +200,7 @@ def test_nothing_is_left_behind() -> None:
     far = with_folder("left")
     jobs = [Job(JobSpec("/bin/sh", ["-c", "sleep 1234 & exit 0"])) for _ in range(3)]
     far.submit_many(jobs)
-    assert {end(job) for job in jobs} == {JobState.COMPLETED}
+    assert {end(job).state for job in jobs} == {JobState.COMPLETED}
     until(lambda: "sleep 1234" not in elsewhere("ps -u exacsh -o args="))
     until(lambda: not elsewhere("cd ~/left/ssh; find log nodes -type f"))
 

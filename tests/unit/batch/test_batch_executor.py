@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
@@ -30,8 +29,7 @@ from exaworks.psij import (
 from exaworks.psij.executors.batch import BatchSchedulerExecutorConfig
 from exaworks.psij.executors.slurm import SlurmJobExecutor
 from exaworks.psij.runner import Command, CommandResult, LocalRunner
-
-TIMEOUT = 30.0
+from patience import TIMEOUT, end, until
 
 
 @pytest.fixture
@@ -48,19 +46,6 @@ Make = Callable[..., SlurmJobExecutor]
 
 def shell(text: str, **fields: object) -> Job:
     return Job(JobSpec("/bin/sh", ["-c", text], **fields))  # type: ignore[arg-type]
-
-
-def end(job: Job) -> psij.JobStatus:
-    status = job.wait(TIMEOUT)
-    assert status is not None, job
-    return status
-
-
-def until(condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
 
 
 def files(folder: Path) -> list[str]:

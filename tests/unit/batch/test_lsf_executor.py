@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,7 @@ from exaworks import psij
 from exaworks.psij import Job, JobAttributes, JobSpec, JobState, Reason, SubmitException
 from exaworks.psij.executors.batch import BatchSchedulerExecutorConfig
 from exaworks.psij.executors.lsf import LsfJobExecutor
-
-TIMEOUT = 30.0
+from patience import TIMEOUT, end, until
 
 
 @pytest.fixture
@@ -32,19 +29,6 @@ def executor(lsf: FakeScheduler, tmp_path: Path) -> LsfJobExecutor:
 
 def shell(text: str, **fields: object) -> Job:
     return Job(JobSpec("/bin/sh", ["-c", text], **fields))  # type: ignore[arg-type]
-
-
-def end(job: Job) -> psij.JobStatus:
-    status = job.wait(TIMEOUT)
-    assert status is not None, job
-    return status
-
-
-def until(condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
 
 
 def test_jobs_and_arrays_run(lsf: FakeScheduler, executor: LsfJobExecutor, tmp_path: Path) -> None:

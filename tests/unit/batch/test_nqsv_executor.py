@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 from field_fakes import NQSV, FakeScheduler
 
-from exaworks import psij
 from exaworks.psij import Job, JobAttributes, JobSpec, JobState, Reason, SubmitException
 from exaworks.psij.executors.batch import BatchSchedulerExecutorConfig, monitor
 from exaworks.psij.executors.nqsv import NqsvJobExecutor
-
-TIMEOUT = 40.0
+from patience import TIMEOUT, end
 
 
 @pytest.fixture
@@ -31,12 +29,6 @@ def executor(nqsv: FakeScheduler, tmp_path: Path) -> NqsvJobExecutor:
 
 def shell(text: str, **fields: object) -> Job:
     return Job(JobSpec("/bin/sh", ["-c", text], **fields))  # type: ignore[arg-type]
-
-
-def end(job: Job) -> psij.JobStatus:
-    status = job.wait(TIMEOUT)
-    assert status is not None, job
-    return status
 
 
 def test_jobs_and_arrays_run(executor: NqsvJobExecutor, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from keeper_client import Client
-from keeper_helpers import processes_with, wait_until
+from keeper_helpers import processes_with
+
+from patience import until
 
 TEST_VARIABLE = "EXAWORKS_KEEPER_TEST"
 
@@ -31,7 +33,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
                 continue
         return not found
 
-    wait_until(none_left)
+    until(none_left)
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from keeper_client import Client
+
+from patience import until
 
 TESTS = str(Path(__file__).parent)
 """The folder that other programs import the client from."""
@@ -26,15 +25,6 @@ def run(client: Client, job: dict[str, Any], timeout: float = 10.0) -> dict[str,
     """Run one job and return its result."""
     (number,) = client.submit([job])
     return client.wait([number], timeout)[number]
-
-
-def wait_until(condition: Callable[[], object], timeout: float = 10.0) -> None:
-    """Return when ``condition`` holds; fail the test if it does not within ``timeout`` seconds."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"condition not met within {timeout} s")
-        time.sleep(0.005)
 
 
 def processes_with(text: str) -> list[int]:
@@ -66,7 +56,7 @@ def alive(pid: int) -> bool:
 def kill(pid: int) -> None:
     """Kill a process and wait until it is gone."""
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not alive(pid))
+    until(lambda: not alive(pid))
 
 
 def kill_both(client: Client) -> None:

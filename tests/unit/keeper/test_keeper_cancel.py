@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from keeper_client import Client
-from keeper_helpers import alive, processes_with, wait_until
+from keeper_helpers import alive, processes_with
+
+from patience import until
 
 TREE = """
 import os, signal, sys, time
@@ -45,7 +47,7 @@ time.sleep(1000)
 def test_cancel_reaches_every_descendant(client: Client, tmp_path: Path) -> None:
     (number,) = client.submit([{"argv": [sys.executable, "-c", TREE, str(tmp_path)], "grace": 0.5}])
     names = ("root", "stubborn", "daemon", "stopped", "clean")
-    wait_until(lambda: all((tmp_path / n).exists() and (tmp_path / n).read_text() for n in names))
+    until(lambda: all((tmp_path / n).exists() and (tmp_path / n).read_text() for n in names))
     pids = {name: int((tmp_path / name).read_text()) for name in names}
     (bystander,) = client.submit([{"argv": ["sleep", "1000"]}])
     began = time.monotonic()
@@ -77,7 +79,7 @@ while True:
     wrapper = [sys.executable, "-c", code, str(flag)]
     script = '"$@" & sleep 1000'
     (number,) = client.submit([{"argv": ["/bin/sh", "-c", script, "sh", *wrapper], "grace": 0.1}])
-    wait_until(flag.exists)
+    until(flag.exists)
     client.cancel([number])
     assert client.wait([number], 20)[number]["state"] == "CANCELED"
     (key,) = [job["key"] for job in client.info(ids=[number])]
@@ -87,7 +89,7 @@ while True:
 def test_cancel_is_canceled_even_if_the_job_exits_with_zero(client: Client, tmp_path: Path) -> None:
     script = f"trap 'exit 0' TERM; : >{tmp_path}/ready; while :; do sleep 0.05; done"
     (number,) = client.submit([{"argv": ["/bin/sh", "-c", script]}])
-    wait_until((tmp_path / "ready").exists)
+    until((tmp_path / "ready").exists)
     client.cancel([number])
     result = client.wait([number], 10)[number]
     assert (result["state"], result["exit_code"]) == ("CANCELED", 0)
@@ -114,7 +116,7 @@ def test_cancel_of_a_queued_job_never_starts_it(client: Client, tmp_path: Path) 
 def test_cancel_again_with_less_patience(client: Client, tmp_path: Path) -> None:
     script = f"trap '' TERM; : >{tmp_path}/ready; sleep 1000; sleep 1000"
     (number,) = client.submit([{"argv": ["/bin/sh", "-c", script], "grace": 1000}])
-    wait_until((tmp_path / "ready").exists)
+    until((tmp_path / "ready").exists)
     client.cancel([number])
     client.cancel([number], grace=0)
     result = client.wait([number], 10)[number]
@@ -136,7 +138,7 @@ def test_canceled_job_still_cleans_up(client: Client, tmp_path: Path) -> None:
             }
         ]
     )
-    wait_until((tmp_path / "ready").exists)
+    until((tmp_path / "ready").exists)
     client.cancel([number])
     assert client.wait([number], 10)[number]["state"] == "CANCELED"
     assert (tmp_path / "outcome").read_text() == "cancel\n"

@@ -14,20 +14,19 @@ from typing import Any
 
 import pytest
 from keeper_client import Client
-from keeper_helpers import TESTS, alive, edit_database, kill, kill_both, wait_until
+from keeper_helpers import TESTS, alive, edit_database, kill, kill_both
 
 from exaworks.core.keeper import server
 from exaworks.core.keeper.protocol import FINAL, KeeperError, encode
 from exaworks.core.keeper.start import connect
+from patience import until
 
 
 def results(home: Path, ids: list[int], timeout: float = 20.0) -> dict[int, dict[str, Any]]:
     """Return the final snapshots of jobs, from a new connection."""
     with Client(home) as client:
         client.watch(ids)
-        wait_until(
-            lambda: all(job["state"] in FINAL for job in client.info(ids=ids)), timeout=timeout
-        )
+        until(lambda: all(job["state"] in FINAL for job in client.info(ids=ids)), timeout=timeout)
         return {job["id"]: job for job in client.info(ids=ids)}
 
 
@@ -50,7 +49,7 @@ def test_killed_keeper_loses_nothing_and_repeats_nothing(home: Path, tmp_path: P
             for n in range(120)
         ]
         ids = client.submit(jobs)
-        wait_until(lambda: ran.exists() and len(ran.read_text().split()) >= 10)
+        until(lambda: ran.exists() and len(ran.read_text().split()) >= 10)
         pid = client.request("ping")["pid"]
         supervisor = client.request("ping")["supervisor"]
     for _ in range(2):
@@ -61,7 +60,7 @@ def test_killed_keeper_loses_nothing_and_repeats_nothing(home: Path, tmp_path: P
             assert status["supervisor"] == supervisor
             pid = status["pid"]
             done = len(ran.read_text().split())
-            wait_until(lambda at=done: len(ran.read_text().split()) >= at + 10)  # type: ignore[misc]
+            until(lambda at=done: len(ran.read_text().split()) >= at + 10)  # type: ignore[misc]
     final = results(home, ids)
     counts = Counter(ran.read_text().split())
     for number, job in final.items():
@@ -94,7 +93,7 @@ def test_killed_keeper_goes_on_with_limits_timers_and_phases(home: Path, tmp_pat
                 {"argv": ["true"], "pool": "p", "limit": 3},
             ]
         )
-        wait_until((tmp_path / "ready").exists)
+        until((tmp_path / "ready").exists)
         client.cancel([canceled])
         kill(client.request("ping")["pid"])
     final = results(home, [timed, phased, canceled, queued])
@@ -109,7 +108,7 @@ def test_events_of_adopted_jobs_arrive(home: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "go")
     with Client(home) as client:
         (number,) = client.submit([{"argv": ["sh", "-c", f"read x <{tmp_path}/go; exit 6"]}])
-        wait_until(lambda: client.info(ids=[number])[0]["state"] == "ACTIVE")
+        until(lambda: client.info(ids=[number])[0]["state"] == "ACTIVE")
         kill(client.request("ping")["pid"])
     with Client(home) as client:
         (snapshot,) = client.watch([number])
@@ -131,12 +130,12 @@ def test_leftover_of_an_adopted_job_is_ended(home: Path, tmp_path: Path) -> None
     script = f"sleep 1000 & echo $! >{tmp_path}/left; read x <{tmp_path}/go"
     with Client(home) as client:
         (number,) = client.submit([{"argv": ["sh", "-c", script]}])
-        wait_until(lambda: (tmp_path / "left").exists() and (tmp_path / "left").read_text())
+        until(lambda: (tmp_path / "left").exists() and (tmp_path / "left").read_text())
         kill(client.request("ping")["pid"])
     (tmp_path / "go").write_text("\n")
     assert results(home, [number])[number]["state"] == "COMPLETED"
     left = int((tmp_path / "left").read_text())
-    wait_until(lambda: not alive(left))
+    until(lambda: not alive(left))
 
 
 def test_both_killed_while_jobs_run(home: Path, tmp_path: Path) -> None:
@@ -149,7 +148,7 @@ def test_both_killed_while_jobs_run(home: Path, tmp_path: Path) -> None:
             {"argv": ["true"], "held": True},
         ]
     )
-    wait_until(lambda: [job["state"] for job in client.info(ids=ids)][:2] == ["ACTIVE"] * 2)
+    until(lambda: [job["state"] for job in client.info(ids=ids)][:2] == ["ACTIVE"] * 2)
     kill_both(client)
     with Client(home) as client:
         client.watch(ids)
@@ -168,11 +167,11 @@ def test_both_killed_and_the_job_ended_meanwhile(home: Path, tmp_path: Path) -> 
     os.mkfifo(tmp_path / "go")
     client = Client(home)
     (number,) = client.submit([{"argv": ["sh", "-c", f"read x <{tmp_path}/go"]}])
-    wait_until(lambda: client.info(ids=[number])[0]["state"] == "ACTIVE")
+    until(lambda: client.info(ids=[number])[0]["state"] == "ACTIVE")
     pid = client.info(ids=[number])[0]["pid"]
     kill_both(client)
     (tmp_path / "go").write_text("\n")
-    wait_until(lambda: not os.path.exists(f"/proc/{pid}"))
+    until(lambda: not os.path.exists(f"/proc/{pid}"))
     job = results(home, [number])[number]
     assert (job["state"], job["reason"]) == ("FAILED", "lost")
     assert job["message"] == (
@@ -184,7 +183,7 @@ def test_killed_supervisor_alone_harms_nothing(home: Path, tmp_path: Path) -> No
     os.mkfifo(tmp_path / "go")
     with Client(home) as client:
         (number,) = client.submit([{"argv": ["sh", "-c", f"read x <{tmp_path}/go; exit 6"]}])
-        wait_until(lambda: client.info(ids=[number])[0]["state"] == "ACTIVE")
+        until(lambda: client.info(ids=[number])[0]["state"] == "ACTIVE")
         before = client.request("ping")
         kill(before["supervisor"])
         (tmp_path / "go").write_text("\n")
@@ -198,7 +197,7 @@ def test_after_a_restart_of_the_machine(home: Path) -> None:
     running, queued = client.submit(
         [{"argv": argv, "pool": "p", "limit": 1} for argv in (["sleep", "1000"], ["true"])]
     )
-    wait_until(lambda: client.info(ids=[running])[0]["state"] == "ACTIVE")
+    until(lambda: client.info(ids=[running])[0]["state"] == "ACTIVE")
     kill_both(client)
     edit_database(home, "UPDATE facts SET value = 'earlier boot' WHERE name = 'machine'")
     final = results(home, [running, queued])
@@ -211,7 +210,7 @@ def test_after_a_restart_of_the_machine(home: Path) -> None:
 def test_job_whose_start_is_uncertain(home: Path, found: bool) -> None:
     client = Client(home)
     (number,) = client.submit([{"argv": ["sleep", "1000"], "key": uuid.uuid4().hex}])
-    wait_until(lambda: client.info(ids=[number])[0]["state"] == "ACTIVE")
+    until(lambda: client.info(ids=[number])[0]["state"] == "ACTIVE")
     pid = client.info(ids=[number])[0]["pid"]
     kill_both(client)
     if not found:
@@ -291,10 +290,10 @@ def test_client_that_dies_leaves_its_jobs(home: Path, tmp_path: Path) -> None:
 def test_sigterm_ends_the_keeper_orderly_and_jobs_go_on(home: Path, tmp_path: Path) -> None:
     client = Client(home)
     (number,) = client.submit([{"argv": ["sleep", "1000"]}])
-    wait_until(lambda: client.info(ids=[number])[0]["state"] == "ACTIVE")
+    until(lambda: client.info(ids=[number])[0]["state"] == "ACTIVE")
     status = client.request("ping")
     os.kill(status["supervisor"], signal.SIGTERM)
-    wait_until(lambda: not alive(status["supervisor"]) and not alive(status["pid"]))
+    until(lambda: not alive(status["supervisor"]) and not alive(status["pid"]))
     client.close()
     with Client(home) as client:
         (job,) = client.info(ids=[number])

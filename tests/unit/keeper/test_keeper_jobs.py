@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from keeper_client import Client
-from keeper_helpers import run, sh, wait_until
+from keeper_helpers import run, sh
 
 from exaworks.core.keeper.protocol import KeeperError, wire
+from patience import until
 
 
 def test_result_of_a_job(client: Client) -> None:
@@ -234,7 +235,7 @@ def test_hold_and_release(client: Client, tmp_path: Path) -> None:
     assert client.release([first]) == [None]
     assert client.wait([first], 10)[first]["state"] == "COMPLETED"
     (running,) = client.submit([sh("sleep 1000")])
-    wait_until(lambda: client.info(ids=[running])[0]["state"] == "ACTIVE")
+    until(lambda: client.info(ids=[running])[0]["state"] == "ACTIVE")
     assert client.hold([running]) == ["the job has started already"]
     assert client.release([running]) == ["the job is not held"]
 

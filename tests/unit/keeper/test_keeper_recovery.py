@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from keeper_client import Client
-from keeper_helpers import kill, kill_both, wait_until
+from keeper_helpers import kill, kill_both
 
 from exaworks.core.keeper import start
 from exaworks.core.keeper.core import Core
@@ -23,6 +23,7 @@ from exaworks.core.keeper.journal import Journal
 from exaworks.core.keeper.processes import inspect
 from exaworks.core.keeper.protocol import FINAL, KeeperError
 from exaworks.core.keeper.recovery import recover, settle_starts
+from patience import until
 
 LINUX_ONLY = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs orphans")
 
@@ -39,7 +40,7 @@ def final_snapshots(home: Path, ids: list[int]) -> dict[int, dict[str, Any]]:
             return False
         return all(job["state"] in FINAL for job in found)
 
-    wait_until(over, timeout=60.0)
+    until(over, timeout=60.0)
     return {job["id"]: job for job in found}
 
 
@@ -99,7 +100,7 @@ def test_keeper_killed_again_and_again(home: Path, tmp_path: Path, seed: int) ->
         supervisor = client.request("ping")["supervisor"]
         ids = client.submit(jobs)
     for longest in (0.1, 0.02, 0.2, 0.03):
-        wait_until(lambda: keeper_of(supervisor))
+        until(lambda: keeper_of(supervisor))
         time.sleep(moments.uniform(0.003, longest))
         keeper = keeper_of(supervisor)
         if keeper is not None:
@@ -304,7 +305,7 @@ def test_records_are_swept_now_and_then(home: Path, monkeypatch: pytest.MonkeyPa
         client.env({"UNUSED": "1"})
         ids = client.submit([{"argv": ["true"]}, {"argv": ["true"], "held": True}])
         last = client.env({"LAST": "1"})
-        wait_until(lambda: [job["id"] for job in client.info()] == ids[1:])
+        until(lambda: [job["id"] for job in client.info()] == ids[1:])
         client.submit([{"argv": ["true"], "held": True, "env": last}])
         with pytest.raises(KeeperError, match="unknown environment"):
             client.request(

@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 from keeper_client import Client
-from keeper_helpers import run, sh, wait_until
+from keeper_helpers import run, sh
+
+from patience import until
 
 
 def test_no_room_for_another_file_delays_but_fails_nothing(client: Client, tmp_path: Path) -> None:
@@ -20,7 +22,7 @@ def test_no_room_for_another_file_delays_but_fails_nothing(client: Client, tmp_p
     job = sh("echo it", stdout=str(tmp_path / "out"), stderr=str(tmp_path / "err"))
     ids = client.submit([job | {"stdout": str(tmp_path / f"out{n}")} for n in range(5)])
     log = Path(client.request("ping")["folder"], "keeper.log")
-    wait_until(lambda: "no room" in log.read_text())
+    until(lambda: "no room" in log.read_text())
     assert {job["state"] for job in client.info(ids=ids)} == {"QUEUED"}
     resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
     assert {job["state"] for job in client.wait(ids, 10).values()} == {"COMPLETED"}
@@ -37,7 +39,7 @@ def test_leftover_in_the_background_delays_nothing_and_is_ended(
     assert client.wait([number], 10)[number]["state"] == "COMPLETED"
     assert time.monotonic() - began < 5
     left = int((tmp_path / "out").read_text())
-    wait_until(lambda: not os.path.exists(f"/proc/{left}"))
+    until(lambda: not os.path.exists(f"/proc/{left}"))
 
 
 def test_daemon_with_its_own_session_is_left_alone(client: Client, tmp_path: Path) -> None:
@@ -75,7 +77,7 @@ def test_running_jobs_cost_no_descriptors_and_no_threads(client: Client) -> None
     pid = client.request("ping")["pid"]
     before = len(os.listdir(f"/proc/{pid}/fd"))
     ids = client.submit([{"argv": ["sleep", "1000"]}] * 500)
-    wait_until(lambda: client.request("ping")["running"] == 500, 30)
+    until(lambda: client.request("ping")["running"] == 500, 30)
     assert len(os.listdir(f"/proc/{pid}/fd")) == before
     assert len(os.listdir(f"/proc/{pid}/task")) == 1
     client.cancel(ids, grace=0)

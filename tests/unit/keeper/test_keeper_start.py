@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from keeper_client import Client
-from keeper_helpers import TESTS, alive, processes_with, wait_until
+from keeper_helpers import TESTS, alive, processes_with
 
 from exaworks.core.keeper import scope, start
 from exaworks.core.keeper.protocol import KeeperError
+from patience import until
 
 
 def test_many_clients_starting_at_once_share_one_keeper(home: Path) -> None:
@@ -108,7 +109,7 @@ def test_keeper_leaves_when_idle_and_comes_back(
     with Client(home) as client:
         status = client.request("ping")
         (number,) = client.submit([{"argv": ["sh", "-c", "sleep 0.4; exit 9"]}])
-    wait_until(lambda: not alive(status["pid"]) and not alive(status["supervisor"]))
+    until(lambda: not alive(status["pid"]) and not alive(status["supervisor"]))
     with Client(home) as client:
         assert client.request("ping")["pid"] != status["pid"]
         assert client.info(ids=[number])[0]["exit_code"] == 9
@@ -137,7 +138,7 @@ def test_stop(home: Path) -> None:
         client.cancel([number])
         client.wait([number], 10)
         client.request("stop")
-        wait_until(lambda: not alive(status["pid"]) and not alive(status["supervisor"]))
+        until(lambda: not alive(status["pid"]) and not alive(status["supervisor"]))
 
 
 def test_folder_that_cannot_be_made_is_named(home: Path) -> None:

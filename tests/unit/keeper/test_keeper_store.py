@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 from keeper_client import Client
-from keeper_helpers import alive, edit_database, kill_both, wait_until
+from keeper_helpers import alive, edit_database, kill_both
 
 from exaworks.core.keeper.job import parse_request
 from exaworks.core.keeper.store import Store, StoreUnavailable
+from patience import until
 
 OUTDATE = "UPDATE jobs SET submitted = {0}, ended = {0} WHERE id = {1}"
 
@@ -33,7 +34,7 @@ def test_damaged_database_is_set_aside(home: Path, damage: Callable[[Path], None
         client.wait(client.submit([{"argv": ["true"]}]), 10)
         keeper = client.request("ping")["supervisor"]
         client.request("stop")
-        wait_until(lambda: not alive(keeper))
+        until(lambda: not alive(keeper))
     (path,) = home.glob("local/*/keeper.db")
     damage(path)
     with Client(home) as client:
