@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-# What must be there: a test that needs no more than that (by its markers) fails where it would be
-# skipped.
+# What must be there: a test that needs no more than that fails where it would be skipped. What a
+# test needs is told by those of its markers that are described so in pyproject.toml.
 REQUIRED = set(filter(None, os.environ.get("EXAWORKS_TEST_REQUIRE", "").split(",")))
-NOT_NEEDS = {"parametrize", "skipif", "skip", "usefixtures", "filterwarnings", "xfail"}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -19,7 +18,12 @@ def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    needs = {mark.name for mark in item.iter_markers()} - NOT_NEEDS
+    marks = {mark.name for mark in item.iter_markers()}
+    needs = {
+        name
+        for name, _, about in (line.partition(": ") for line in item.config.getini("markers"))
+        if name in marks and about.startswith("needs ")
+    }
     if report.skipped and needs and needs <= REQUIRED:
         report.outcome = "failed"
         report.longrepr = f"{', '.join(sorted(needs))} is required here, but: {report.longrepr}"

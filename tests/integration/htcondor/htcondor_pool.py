@@ -24,7 +24,7 @@ def why_no_htcondor() -> str | None:
     if os.geteuid() == 0:
         return (
             "HTCondor runs no jobs of root: run these tests as another user, for instance with "
-            "'runuser -u exauser -- python -m pytest -m htcondor'"
+            "'tests/as_user.sh exauser tests/integration/htcondor'"
         )
     return None
 

@@ -24,7 +24,7 @@ def why_no_oar() -> str | None:
     if os.geteuid() == 0:
         return (
             "OAR takes no jobs of root: run these tests as another user, for instance with "
-            "'runuser -u exauser -- python -m pytest -m oar'"
+            "'tests/as_user.sh exauser tests/integration/oar'"
         )
     return None
 
