@@ -76,6 +76,16 @@ echo '{"JOBID":"1","ERROR":"Job <1> is not found"}' | sed "s/^/$comma/"
 echo '  ]'; echo '}'
 """
 
+# It insists, as the real ones do: SIGTERM may have come to a shell that was about to start the job.
+_STOP = r"""#!/bin/bash
+# LEADER: end its group of processes, but not the leader
+kill -TERM -- "-$1" 2>/dev/null
+{
+    sleep 2
+    for each in $(pgrep -g "$1"); do [ "$each" = "$1" ] || kill -KILL "$each"; done
+} </dev/null >/dev/null 2>&1 &
+"""
+
 _BKILL = r"""#!/bin/bash
 D=%(folder)s
 for job in "$@"; do
@@ -83,7 +93,7 @@ for job in "$@"; do
     echo "TERM_OWNER: job killed by owner" >"$D/why.$job"
     echo "Job <$job> is being terminated"
     kill -INT -- "-$(cat "$D/pids/$job")"
-    kill -TERM -- "-$(cat "$D/pids/$job")" 2>/dev/null
+    "$D/bin/stop" "$(cat "$D/pids/$job")"
 done
 exit ${bad:-0}
 """
@@ -148,7 +158,7 @@ _COBALT_QDEL = r"""#!/bin/bash
 D=%(folder)s
 for id in "$@"; do
     echo killing >"$D/jobs/$id"
-    kill -TERM -- "-$(cat "$D/pids/$id")"
+    "$D/bin/stop" "$(cat "$D/pids/$id")"
     rm -f "$D/jobs/$id"
 done
 echo "      Deleted Jobs"
@@ -201,10 +211,13 @@ for id in "$@"; do
 done
 """
 
-LSF = {"bsub": _BSUB, "start": _START_LSF, "bjobs": _BJOBS, "bkill": _BKILL, "lsid": _LSID}
+LSF = {
+    "bsub": _BSUB, "start": _START_LSF, "bjobs": _BJOBS, "bkill": _BKILL, "lsid": _LSID,
+    "stop": _STOP,
+}  # fmt: skip
 COBALT = {
     "qsub": _COBALT_QSUB, "start": _START, "qstat": _COBALT_QSTAT, "qdel": _COBALT_QDEL,
-    "late": _LATE_COBALT,
+    "late": _LATE_COBALT, "stop": _STOP,
 }  # fmt: skip
 NQSV = {
     "qsub": _NQSV_QSUB, "start": _START, "qstat": _NQSV_QSTAT, "qdel": _NQSV_QDEL,
