@@ -20,7 +20,7 @@ from . import daemon
 from .journal import Journal
 from .log import log, log_exception
 from .orphans import Supervision
-from .processes import LINUX, inspect, marker, name_process, ticks
+from .processes import LINUX, inspect, marker, name_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Supervisor:
         self._reader, self._writer = os.pipe()
         self._journal = Journal()
         self._reported: deque[bytes] = deque(maxlen=_REMEMBERED)
-        self._subreaper_since = 0
+        self._inherits = False
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         self._keeper = 0
@@ -68,9 +68,8 @@ class Supervisor:
 
     def run(self) -> None:
         """Do it; returns when the keeper has ended by itself or cannot be kept running."""
+        self._inherits = become_subreaper()  # before there is anything to inherit
         self._start()
-        if become_subreaper():
-            self._subreaper_since = ticks()
         signal.signal(signal.SIGTERM, self._stop)
         while self._keeper and not LINUX:
             self._keeper_ended(os.waitpid(self._keeper, 0)[1])
@@ -137,8 +136,8 @@ class Supervisor:
         None of its children has been reaped since it died: that is served first.
         """
         records = self._journal.read()
-        begun = min(records.uncertain.values(), default=0)
-        if records.inherited is None and 0 < self._subreaper_since < begun:
+        begun = min(records.uncertain.values(), default=None)
+        if records.inherited is None and self._inherits and begun is not None:
             children = young_children(begun)
             if len(children) <= _MAX_YOUNG:
                 self._journal.inherited(children)
