@@ -175,8 +175,16 @@ def _field(key: str, value: Any) -> Any:
     if key == "stage_out":
         return {_stage_from_dict(StageOut, item) for item in _items(value, key)}
     if key == "cleanup_flags":
-        return StageOutFlags(value)
+        return _flags(value)
     return _items(value, key) if key in ("arguments", "cleanup") else value
+
+
+def _flags(value: Any) -> StageOutFlags:
+    most = (StageOutFlags.ALWAYS | StageOutFlags.IF_PRESENT).value
+    # Python 3.11.0 to 3.11.3 drop unknown bits silently.
+    if type(value) is not int or not 0 <= value <= most:
+        raise InvalidJobException(f"flags of staging are a number from 0 to {most}, not {value!r}")
+    return StageOutFlags(value)
 
 
 def _require(value: Any, kind: type, what: str) -> None:
@@ -242,7 +250,7 @@ def _stage_from_dict(kind: type[Any], data: Any) -> Any:
         raise InvalidJobException(f"mode is {data['mode']!r}; there are: {names}") from None
     staged = kind(data["source"], data["target"], mode=mode)
     if "flags" in data:
-        staged.flags = StageOutFlags(data["flags"])
+        staged.flags = _flags(data["flags"])
     return staged
 
 
