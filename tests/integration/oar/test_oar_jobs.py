@@ -19,7 +19,7 @@ from exaworks.psij import (
     ResourceSpecV1,
     SubmitException,
 )
-from patience import end
+from patience import end, until
 
 pytestmark = pytest.mark.oar
 
@@ -156,9 +156,10 @@ def test_dependencies(executor: JobExecutor, tmp_path: Path) -> None:
     assert essence(end(waits["afterok"]))[:2] == (JobState.CANCELED, Reason.DEPENDENCY)
 
 
-def test_the_best_effort_makes_room(executor: JobExecutor) -> None:
+def test_the_best_effort_makes_room(executor: JobExecutor, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
     modest = shell(
-        "sleep 300",
+        f"echo run >>'{runs}'; sleep 300",
         resources=ResourceSpecV1(node_count=4, exclusive_node_use=True),
         attributes=custom(t=["besteffort", "idempotent"]),
     )
@@ -170,6 +171,7 @@ def test_the_best_effort_makes_room(executor: JobExecutor) -> None:
     assert "again as job" in (status.message or "")
     again = Job()
     executor.attach(again, str(status.message).split("again as job ")[1].split(",")[0])
+    until(lambda: runs.read_text() == "run\n" * 2)
     again.cancel()
     assert end(again).state is JobState.CANCELED
 

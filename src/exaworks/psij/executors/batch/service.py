@@ -421,7 +421,10 @@ class Service:
             if tracking.token is not None:
                 name = self.adapter.record_name(tracking.native_id)[1]
                 self._by_report.pop((tracking.token, name), None)
-                self._remove_files(tracking.token)
+                if (status.metadata or {}).get("reason") == Reason.PREEMPTED:
+                    self._temporary.pop(tracking.token, None)  # it may be run again from them
+                else:
+                    self._remove_files(tracking.token)
             with self._ended:
                 self._end_count += 1
                 self._in_queue -= tracking.token is not None
