@@ -274,3 +274,24 @@ def test_other_languages_and_time_zones(
     assert odd.locales("squeue")
     zone_name, language = (tmp_path / "out").read_text().split()
     assert (zone_name, language) == (time.tzname[time.localtime().tm_isdst], "ja_JP.UTF-8")
+
+
+def test_five_thousand_jobs_in_the_queue(odd: OddCommands, runs: Runs, make: Make) -> None:
+    """None is forgotten, and watching them takes as many commands as watching one."""
+    odd.wrap("squeue", 'exec "$real" "$@"')
+    executor, other = make(command_timeout=60), make("elsewhere", command_timeout=60)
+    waiting = [runs.job("true", attributes=later()) for _ in range(5000)]
+    executor.submit_many(waiting)
+    watched = watch(other, waiting)
+    for job in watched:
+        assert job.wait(60, JobState.QUEUED) is not None
+    asked, since = odd.odd("squeue"), time.monotonic()
+    job = runs.job("sleep 5; exit 3")
+    executor.submit(job)
+    assert essence(job) == (JobState.FAILED, Reason.EXIT_CODE, 3)
+    seconds = time.monotonic() - since
+    assert 0 < odd.odd("squeue") - asked <= 2 * (seconds + 2)  # each executor, once a second
+    executor.cancel_many(waiting)
+    for each in (waiting, watched):
+        assert {end(job).state for job in each} == {JobState.CANCELED}
+    assert set(runs.count()) == {job.id}
