@@ -44,7 +44,8 @@ unit: $(VENV)/.developed
 	$(BIN)/pytest -n $(WORKERS) tests/unit
 
 integration: $(VENV)/.developed
-	$(BIN)/pytest -n $(WORKERS) tests/integration/local tests/integration/cli tests/docs
+	$(BIN)/pytest -n $(WORKERS) tests/integration/local tests/integration/tasks \
+	  tests/integration/cli tests/docs
 	$(BIN)/pytest -n 2 --dist loadfile tests/integration/slurm
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile tests/integration/ssh
 	$(BIN)/pytest -n 2 --dist loadfile tests/integration/grid_engine tests/integration/pbs \

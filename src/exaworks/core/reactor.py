@@ -1,8 +1,9 @@
 """One event-loop thread a process, for everything that watches files, sockets or the clock.
 
-Components register readers and timers; no component starts a watcher thread of its own, and so
-the number of threads does not depend on the number of jobs. The thread starts with the first
-registration, is a daemon, and is replaced by a fresh one in a forked child.
+Components register readers and timers; no component starts a watcher thread of its own, and so the
+number of threads does not depend on the number of jobs. The thread starts with the first
+registration, is a daemon, and is replaced by a fresh one in a forked child. (An engine that runs
+tasks has a loop of its own, since callbacks of users run in it.)
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Reactor:
         os.set_blocking(self._wake_w, False)
         self.add_reader(self._wake_r, self._drain_wakeups)
         self._ident: int | None = None
+        self._stopped = False
         self._unstarted = [self._new_thread()]
 
     @classmethod
@@ -80,7 +82,7 @@ class Reactor:
             if reactor is not made:
                 made._close()
         if reactor._unstarted:
-            reactor._start()
+            reactor.start()
         return reactor
 
     @classmethod
@@ -97,7 +99,12 @@ class Reactor:
     def _new_thread(self) -> threading.Thread:
         return threading.Thread(target=self._run, name="exaworks-reactor", daemon=True)
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the thread, if it does not run. The shared reactor is started by :meth:`get`.
+
+        Raises:
+            RuntimeError: the system gives this process no further thread.
+        """
         with contextlib.suppress(IndexError):  # another caller starts it
             thread = self._unstarted.pop()
             try:
@@ -105,6 +112,13 @@ class Reactor:
             except RuntimeError:
                 self._unstarted.append(self._new_thread())
                 raise
+
+    def stop(self) -> None:
+        """Let the thread end after what it is at. Not for the shared reactor. From any thread."""
+        self._stopped = True
+        self._soon.append(lambda: None)
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._wake_w, b"\0")
 
     def in_thread(self) -> bool:
         """Whether the caller runs in the reactor's thread."""
@@ -127,7 +141,7 @@ class Reactor:
     def _push(self, timer: Timer) -> None:
         heapq.heappush(self._timers, (timer.due, next(self._count), timer))
 
-    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
+    def add_reader(self, fd: int, callback: Callable[[], object]) -> None:
         """Run ``callback`` whenever ``fd`` is readable. Only from the reactor's thread."""
         self._watch(fd, selectors.EVENT_READ, callback)
 
@@ -143,7 +157,7 @@ class Reactor:
         """Undo :meth:`add_writer`. Only from the reactor's thread, before ``fd`` is closed."""
         self._unwatch(fd, selectors.EVENT_WRITE)
 
-    def _watch(self, fd: int, event: int, callback: Callable[[], None]) -> None:
+    def _watch(self, fd: int, event: int, callback: Callable[[], object]) -> None:
         key = self._selector.get_map().get(fd)
         if key is None:
             self._selector.register(fd, event, {event: callback})
@@ -179,7 +193,7 @@ class Reactor:
 
     def _run(self) -> None:
         self._ident = threading.get_ident()
-        while True:
+        while not self._stopped:
             for key, ready in self._selector.select(self._timeout()):
                 for event in (selectors.EVENT_READ, selectors.EVENT_WRITE):
                     if ready & event and event in key.data:
@@ -189,8 +203,9 @@ class Reactor:
             now = time.monotonic()
             while self._timers and self._timers[0][0] <= now:
                 self._guard(heapq.heappop(self._timers)[2].run)
+        self._close()
 
-    def _guard(self, callback: Callable[[], None]) -> None:
+    def _guard(self, callback: Callable[[], object]) -> None:
         try:
             callback()
         except Exception:

@@ -21,7 +21,7 @@ from exaworks.core import config
 
 __all__ = ["system_info"]
 
-_PACKAGES: Final = ("click", "packaging", "rich")
+_PACKAGES: Final = ("click", "cloudpickle", "packaging", "rich")
 _PREFIXES: Final = ("EXAWORKS_", "PSIJ_")
 _VARIABLES: Final = ("NO_COLOR", "SLURM_CONF", "TMPDIR")
 _TOOLS: Final = {"slurm": ("sbatch", "--version"), "mpi": ("mpirun", "--version")}

@@ -16,9 +16,9 @@ from exaworks.core.keeper.protocol import (
     KeeperError,
     encode,
     env_id,
-    system_bytes,
     wire,
 )
+from exaworks.core.spawning import system_bytes
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(codec=None)),

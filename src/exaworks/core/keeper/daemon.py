@@ -18,6 +18,8 @@ import socket
 import sqlite3
 import time
 
+from exaworks.core.spawning import LaunchError, NoRoom
+
 from . import scope
 from .core import Core
 from .endings import Endings
@@ -30,7 +32,7 @@ from .protocol import ACTIVE, FINAL, STAGE_IN
 from .recovery import identity, recover
 from .requests import Requests
 from .server import Connection, Listener, Watchers
-from .spawn import LaunchError, NoRoom, Spawner
+from .spawn import Spawner
 from .store import StoreUnavailable, open_store
 
 TYPE_CHECKING = False

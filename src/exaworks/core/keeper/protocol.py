@@ -65,18 +65,6 @@ def wire(text: str) -> str:
     )
 
 
-def system_bytes(text: str) -> bytes:
-    """Return the bytes that ``text`` of a request stands for.
-
-    Raises:
-        ValueError: ``text`` holds a NUL character or a surrogate that stands for no byte.
-    """
-    data = text.encode("utf-8", "surrogateescape")
-    if b"\0" in data:
-        raise ValueError(f"{text!r} holds a NUL character")
-    return data
-
-
 def env_id(variables: dict[str, str], umask: int | None, affinity: list[int] | None) -> str:
     """Return the identity of an environment context: a hash of all that it holds.
 

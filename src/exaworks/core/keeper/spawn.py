@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
-import signal
 import stat
-import time
+
+from exaworks.core.spawning import (
+    LaunchError,
+    check_room,
+    encode_variables,
+    find_executable,
+    spawn,
+    system_bytes,
+)
 
 from .processes import ticks
-from .protocol import MARKER, system_bytes
+from .protocol import MARKER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,31 +25,7 @@ if TYPE_CHECKING:
 
     from .joblogs import JobLogs
 
-_TRANSIENT = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS)
-
-# Python ignores some signals, and a shell's background command ignores SIGINT and SIGQUIT.
-_DEFAULT_SIGNALS = [
-    getattr(signal, name)
-    for name in (
-        "SIGHUP", "SIGINT", "SIGQUIT", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGUSR1", "SIGUSR2",
-        "SIGCHLD", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGXCPU", "SIGXFSZ",
-    )
-]  # fmt: skip
-
 _OWN_UMASK = 0o077
-
-
-class LaunchError(Exception):
-    """A process can never be started; ``exit_code`` is what a shell would report, if anything."""
-
-    def __init__(self, message: str, exit_code: int | None = None) -> None:
-        # A name that is not valid UTF-8 must not make the message impossible to store.
-        super().__init__(message.encode("utf-8", "backslashreplace").decode())
-        self.exit_code = exit_code
-
-
-class NoRoom(Exception):
-    """The system has no room for another process or file at the moment."""
 
 
 class Environment:
@@ -75,20 +57,6 @@ class Environment:
         self.umask: int | None = umask
         self.affinity: frozenset[int] | None = frozenset(affinity) if affinity else None
         self.variables = encode_variables(variables)
-
-
-def encode_variables(variables: dict[str, Any]) -> dict[bytes, bytes]:
-    """Return environment variables as bytes.
-
-    Raises:
-        ValueError: a name or value is impossible; the message names it.
-    """
-    encoded = {}
-    for name, value in variables.items():
-        if not name or "=" in name or not isinstance(value, str):
-            raise ValueError(f"impossible environment variable {name!r}: {value!r}")
-        encoded[system_bytes(name)] = system_bytes(value)
-    return encoded
 
 
 class Spawner:
@@ -146,7 +114,7 @@ class Spawner:
                 actions, slow = self._log_file(key, fds), []
                 self._set_umask(_OWN_UMASK if env.umask is None else env.umask)
             self._set_cpus(env.affinity)
-            path = _find(argv[0], variables)
+            path = find_executable(argv[0], variables)
             if slow:
                 # Opening it may block (a FIFO), so the new process has to do it.
                 script = "".join(f'exec {op}"${i}"; ' for i, (op, _) in enumerate(slow, 1))
@@ -157,7 +125,8 @@ class Spawner:
                     *[name for _, name in slow], path, *argv[1:],
                 ]  # fmt: skip
                 path = b"/bin/sh"
-            return _posix_spawn(path, argv, variables, actions)
+            now = ticks()
+            return spawn(path, argv, variables, actions), now
         except ValueError as error:
             raise LaunchError(str(error)) from error
         finally:
@@ -169,7 +138,7 @@ class Spawner:
         try:
             os.chdir(folder)
         except OSError as error:
-            _check_room(error)
+            check_room(error)
             raise LaunchError(
                 f"cannot enter the directory {os.fsdecode(folder)}: {error.strerror}; "
                 "the directory of a job must exist when it starts"
@@ -193,7 +162,7 @@ class Spawner:
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            _check_room(error)
+            check_room(error)
             raise LaunchError(f"cannot open the log {path}: {error.strerror}") from error
         fds.append(fd)
         return _dup2(self._null, fd, fd)
@@ -220,7 +189,7 @@ class Spawner:
             try:
                 fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY, 0o666)
             except OSError as error:
-                _check_room(error)
+                check_room(error)
                 raise LaunchError(f"cannot open {name} file {text}: {error.strerror}") from error
             fds.append(fd)
             chosen[target] = fd
@@ -235,11 +204,6 @@ def _dup2(*fds: int) -> list[tuple[int, int, int]]:
     return [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(fds)]
 
 
-def _check_room(error: OSError) -> None:
-    if error.errno in _TRANSIENT:
-        raise NoRoom(error.strerror) from error
-
-
 def _may_block(path: bytes) -> bool:
     try:
         found = os.stat(path)
@@ -248,65 +212,3 @@ def _may_block(path: bytes) -> bool:
     if stat.S_ISCHR(found.st_mode):
         return os.major(found.st_rdev) != 1  # 1: null, zero, full, random, ...
     return stat.S_ISFIFO(found.st_mode)
-
-
-def _find(name: bytes, variables: dict[bytes, bytes]) -> bytes:
-    """Return the path of an executable, looked up as execvp does in the job's own PATH."""
-    if b"/" in name:
-        return name
-    denied = None
-    for folder in variables.get(b"PATH", os.fsencode(os.defpath)).split(b":"):
-        path = folder + b"/" + name if folder else b"./" + name
-        try:
-            found = os.stat(path)
-        except OSError:
-            continue
-        if not stat.S_ISREG(found.st_mode):
-            continue
-        if os.access(path, os.X_OK):
-            return path
-        denied = path
-    if denied:
-        raise LaunchError(f"cannot execute {os.fsdecode(denied)}: Permission denied", 126)
-    raise LaunchError(f"cannot find the executable {os.fsdecode(name)} in the PATH of the job", 127)
-
-
-def _posix_spawn(
-    path: bytes,
-    argv: list[bytes],
-    variables: dict[bytes, bytes],
-    actions: list[tuple[int, int, int]],
-) -> tuple[int, int]:
-    busy = 5
-    while True:
-        try:
-            now = ticks()
-            pid = os.posix_spawn(
-                path,
-                argv,
-                variables,
-                file_actions=actions,
-                setsid=True,
-                setsigmask=(),
-                setsigdef=_DEFAULT_SIGNALS,
-            )
-            return pid, now
-        except OSError as error:
-            _check_room(error)
-            if error.errno == errno.ENOEXEC and path != b"/bin/sh":
-                argv = [b"/bin/sh", path, *argv[1:]]
-                path = b"/bin/sh"
-                continue
-            if error.errno == errno.ETXTBSY and busy:
-                # Somebody else's child, not yet past its exec, still has the new file open.
-                busy -= 1
-                time.sleep(0.002)
-                continue
-            text = os.fsdecode(path)
-            if error.errno == errno.ENOENT and os.path.exists(path):
-                raise LaunchError(
-                    f"cannot execute {text}: the interpreter its first line names does not exist",
-                    127,
-                ) from error
-            code = 127 if error.errno in (errno.ENOENT, errno.ENOTDIR) else 126
-            raise LaunchError(f"cannot execute {text}: {error.strerror}", code) from error

@@ -1,0 +1,56 @@
+"""Run many tasks in one allocation, or on this machine: functions and commands.
+
+::
+
+    from exaworks.tasks import LocalEngine, TaskSpec
+
+    with LocalEngine() as engine:
+        print(engine.submit(pow, 2, 10).result())
+        print(engine.launch(TaskSpec(["date"])).result().text)
+"""
+
+from exaworks.tasks.engine import Engine, EngineResources, as_completed
+from exaworks.tasks.errors import (
+    EngineClosedError,
+    InvalidTaskError,
+    OutOfMemory,
+    RemoteError,
+    RemoteTraceback,
+    SerializationError,
+    TaskError,
+    TaskFailed,
+    TaskTimeout,
+    UnsupportedError,
+    WorkerLost,
+)
+from exaworks.tasks.future import TaskFuture, Times
+from exaworks.tasks.local.engine import LocalEngine
+from exaworks.tasks.resources import NodeResources, Resources
+from exaworks.tasks.result import TaskResult
+from exaworks.tasks.spec import TaskSpec
+from exaworks.tasks.state import TaskState
+
+__all__ = [
+    "Engine",
+    "EngineClosedError",
+    "EngineResources",
+    "InvalidTaskError",
+    "LocalEngine",
+    "NodeResources",
+    "OutOfMemory",
+    "RemoteError",
+    "RemoteTraceback",
+    "Resources",
+    "SerializationError",
+    "TaskError",
+    "TaskFailed",
+    "TaskFuture",
+    "TaskResult",
+    "TaskSpec",
+    "TaskState",
+    "TaskTimeout",
+    "Times",
+    "UnsupportedError",
+    "WorkerLost",
+    "as_completed",
+]

@@ -1,0 +1,243 @@
+"""The program's side of a process that runs commands, and what commands are made of."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from exaworks.core.reactor import Reactor
+from exaworks.core.workers.commands import LOST, Command, Ending, Messages
+from exaworks.tasks.errors import InvalidTaskError, UnsupportedError
+from exaworks.tasks.future import TaskFuture
+from exaworks.tasks.result import TaskResult
+from exaworks.tasks.scheduler import Placement
+from exaworks.tasks.spec import TaskSpec
+
+__all__ = ["CommandTask", "CommanderLink", "Environments", "command_words", "result_of"]
+
+# Ranks have the cores that the task has; the launcher is not to choose others, nor to count them.
+_MPI_VARIABLES = {
+    "OMPI_MCA_hwloc_base_binding_policy": "none",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "PRTE_MCA_hwloc_default_binding_policy": "none",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    "HYDRA_BINDING": "none",
+}
+
+_RUN_BETWEEN = """\
+set -e
+{before}
+set +e
+"$@"
+_code=$?
+{after}
+exit $_code
+"""
+
+
+class CommandTask:
+    """A command, as a future keeps it until it has ended."""
+
+    __slots__ = ("environment", "options", "runs", "spec", "words")
+
+    def __init__(self, spec: TaskSpec, words: list[str], environment: int) -> None:
+        self.spec = spec
+        self.options = spec.options
+        self.words = words
+        self.environment = environment
+        self.runs = 0
+
+    @property
+    def title(self) -> str:
+        """What to call it."""
+        return self.spec.title
+
+
+def command_words(spec: TaskSpec) -> list[str]:
+    """The words of the command that starts a task, with its launcher and its shell.
+
+    Raises:
+        UnsupportedError: there is no such launcher here.
+    """
+    assert spec.command is not None
+    words = list(spec.command)
+    if spec.ranks > 1 or spec.launcher is not None:
+        words = _launch(spec, words)
+    if spec.before or spec.after:
+        shell = "/bin/bash" if os.access("/bin/bash", os.X_OK) else "/bin/sh"
+        script = _RUN_BETWEEN.format(before="\n".join(spec.before), after="\n".join(spec.after))
+        words = [shell, "-c", script, "sh", *words]
+    return words
+
+
+def _launch(spec: TaskSpec, words: list[str]) -> list[str]:
+    from exaworks.psij import Job, JobSpec, Launcher, ResourceSpecV1
+
+    name = spec.launcher
+    if name is None:
+        name = next((each for each in ("mpirun", "mpiexec") if shutil.which(each)), None)
+        if name is None:
+            raise UnsupportedError(
+                f"{spec.ranks} ranks are started by an MPI, and there is no mpirun in PATH; "
+                "launcher='multiple' starts them without one"
+            )
+    try:
+        launcher = Launcher.get_instance(name)
+    except ValueError as problem:
+        raise InvalidTaskError(f"launcher: {problem}") from problem
+    job = Job(JobSpec(words[0], words[1:], resources=ResourceSpecV1(process_count=spec.ranks)))
+    return launcher.get_launch_command(job)
+
+
+class Environments:
+    """The variables of this program, remembered each time that they have changed."""
+
+    def __init__(self) -> None:
+        self._all: list[dict[str, str]] = []
+
+    def current(self, inherit: bool) -> int:
+        """The key of the variables that a command inherits that is launched now."""
+        now = dict(os.environ) if inherit else {}
+        for key in range(len(self._all) - 1, -1, -1):
+            if self._all[key] == now:
+                return key
+        self._all.append(now)
+        return len(self._all) - 1
+
+    def get(self, key: int) -> dict[str, str]:
+        """Those variables."""
+        return self._all[key]
+
+
+class CommanderLink:
+    """Sends commands and reads how they ended. Not thread-safe."""
+
+    def __init__(self, number: int, reactor: Reactor) -> None:
+        """Make the socket; the process itself is still to be forked."""
+        self.number = number
+        self.pid: int | None = None
+        self.tasks: dict[int, TaskFuture[Any]] = {}
+        self._reactor = reactor
+        self._tokens = 0
+        self._known: set[int] = set()
+        self._socket, self.their_socket = socket.socketpair()
+        self._socket.setblocking(False)
+        self._messages = Messages(self._socket)
+
+    def fileno(self) -> int:
+        """The descriptor that messages come through."""
+        return self._socket.fileno()
+
+    def run(
+        self, futures: list[tuple[TaskFuture[Any], Command]], environments: Environments
+    ) -> None:
+        """Send commands, to be started at once."""
+        messages: list[Any] = []
+        for future, command in futures:
+            key = command.environment
+            if key not in self._known:
+                self._known.add(key)
+                variables = {
+                    os.fsencode(name): os.fsencode(value)
+                    for name, value in environments.get(key).items()
+                }
+                messages.append(("environment", key, variables))
+            self._tokens += 1
+            self.tasks[self._tokens] = future
+            messages.append(("run", self._tokens, command))
+        self._put(messages)
+
+    def end(self, task: TaskFuture[Any]) -> None:
+        """End a command."""
+        for token, future in self.tasks.items():
+            if future is task:
+                self._put([("end", token)])
+                return
+
+    def _put(self, messages: list[Any]) -> None:
+        self._messages.put(messages)
+        if self._messages.unsent:
+            self._reactor.call_soon(self._watch_for_room)
+
+    def _watch_for_room(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._reactor.add_writer(self._socket.fileno(), self._flush)
+
+    def _flush(self) -> None:
+        self._messages.flush()
+        if not self._messages.unsent and self._socket.fileno() >= 0:
+            self._reactor.remove_writer(self._socket.fileno())
+
+    def read(self) -> list[Any] | None:
+        """The messages that have come; ``None``: there will be no more."""
+        return self._messages.get()
+
+    def kill(self) -> None:
+        """End the process; the nursery ends its commands."""
+        if self.pid is not None:
+            with contextlib.suppress(OSError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Let it end its commands, and itself."""
+        self._socket.close()
+
+
+def make_command(
+    future: TaskFuture[Any],
+    placement: Placement,
+    *,
+    bind: bool,
+    gpu_variables: Mapping[str, str],
+    capture: int,
+) -> Command:
+    """What to send for a task that has got its place."""
+    task: CommandTask = future._task
+    spec = task.spec
+    variables = dict(gpu_variables)
+    if spec.ranks > 1:
+        variables.update(_MPI_VARIABLES)
+    if "OMP_NUM_THREADS" not in os.environ:
+        variables["OMP_NUM_THREADS"] = str(spec.cores)
+    variables.update(spec.environment)
+    cores = tuple(core for rank in placement.ranks for core in rank.cores)
+    return Command(
+        future.id,
+        task.words,
+        task.environment,
+        variables,
+        spec.directory,
+        spec.stdin,
+        spec.stdout,
+        spec.stderr,
+        cores if bind else None,
+        spec.time_limit,
+        spec.grace,
+        spec.memory * spec.ranks,
+        capture,
+    )
+
+
+def result_of(ending: Ending, node: str) -> TaskResult:
+    """How a command has run."""
+    status, begun, ended, cpu, rss, out, err, out_path, err_path, _ = ending
+    code = os.waitstatus_to_exitcode(status)
+    return TaskResult(
+        exit_code=code if code >= 0 else None,
+        signal=-code if code < 0 else None,
+        stdout=out,
+        stderr=err,
+        stdout_path=out_path or None,
+        stderr_path=err_path or None,
+        started=begun,
+        ended=ended,
+        cpu_seconds=cpu,
+        peak_memory=rss * 1024,
+        node=node,
+        output_lost=LOST in (out_path, err_path),
+    )

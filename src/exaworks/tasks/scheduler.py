@@ -1,0 +1,387 @@
+"""Which task runs next, and where: a state machine without clock, threads or I/O.
+
+Tasks that need the same and are of the same kind and priority form a *class*, a queue in the order
+of submission; so the cost of a decision depends on the number of classes, not of tasks. Among the
+classes of the highest priority the oldest task that fits goes first. A task that does not fit may
+be overtaken by younger or less urgent ones that do, but only for :attr:`Scheduler.patience`
+seconds: then nothing is started until it fits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from exaworks.tasks.resources import NodeResources, Resources
+
+__all__ = ["Placement", "Rank", "Scheduler"]
+
+_EPSILON = 1e-9
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Where one rank of a task runs.
+
+    Attributes:
+        node: the number of the node.
+        cores: the numbers of its cores.
+        gpus: the names of its GPUs.
+    """
+
+    node: int
+    cores: tuple[int, ...]
+    gpus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What a running task has.
+
+    Attributes:
+        request: what it asked for.
+        ranks: where its ranks are.
+    """
+
+    request: Resources
+    ranks: tuple[Rank, ...]
+
+
+class _Node:
+    """What is free on a node."""
+
+    def __init__(self, has: NodeResources) -> None:
+        self.has = has
+        self.cores = list(reversed(has.cores))  # the lowest is taken first, from the end
+        self.gpus = dict.fromkeys(has.gpus, 1.0)
+        self.memory = has.memory
+
+    def room(self, request: Resources) -> int:
+        """How many ranks fit."""
+        most = len(self.cores) // request.cores
+        if request.gpus >= 1:
+            most = min(most, sum(free == 1.0 for free in self.gpus.values()) // int(request.gpus))
+        elif request.gpus:
+            shares = (int((free + _EPSILON) / request.gpus) for free in self.gpus.values())
+            most = min(most, sum(shares))
+        if request.memory and self.has.memory:
+            most = min(most, self.memory // request.memory)
+        return most
+
+    def take(self, number: int, request: Resources) -> Rank:
+        """Take what one rank needs; there must be room."""
+        cores = tuple(self.cores.pop() for _ in range(request.cores))
+        gpus: tuple[str, ...] = ()
+        if request.gpus >= 1:
+            whole = [name for name, free in self.gpus.items() if free == 1.0]
+            gpus = tuple(whole[: int(request.gpus)])
+            for name in gpus:
+                self.gpus[name] = 0.0
+        elif request.gpus:
+            # The fullest that has room, so that whole ones stay whole.
+            free, name = min(
+                (free, name) for name, free in self.gpus.items() if free + _EPSILON >= request.gpus
+            )
+            self.gpus[name] = max(0.0, free - request.gpus)
+            gpus = (name,)
+        if request.memory and self.has.memory:
+            self.memory -= request.memory
+        return Rank(number, cores, gpus)
+
+    def give_back(self, rank: Rank, request: Resources) -> None:
+        self.cores.extend(reversed(rank.cores))
+        if len(rank.cores) < len(self.cores):
+            self.cores.sort(reverse=True)
+        for name in rank.gpus:
+            free = self.gpus[name] + (1.0 if request.gpus >= 1 else request.gpus)
+            self.gpus[name] = 1.0 if free > 1.0 - _EPSILON else free
+        if request.memory and self.has.memory:
+            self.memory += request.memory
+
+
+class _Class:
+    """Tasks of one priority that need the same, in order."""
+
+    __slots__ = ("blocked_since", "key", "request", "tasks")
+
+    def __init__(self, key: tuple[Resources, str]) -> None:
+        self.key = key
+        self.request = key[0]
+        self.tasks: deque[tuple[int, Any]] = deque()
+        self.blocked_since: float | None = None
+
+
+class Scheduler:
+    """Decides. It knows tasks as hashable objects only.
+
+    Not thread-safe. Every method takes as long as there are classes, at most.
+    """
+
+    def __init__(self, nodes: Sequence[NodeResources], patience: float = 5.0) -> None:
+        """Begin with all resources free.
+
+        Args:
+            nodes: what there is.
+            patience: for how many seconds a task that does not fit may be overtaken.
+        """
+        self.patience = patience
+        self._nodes = [_Node(node) for node in nodes]
+        self._classes: dict[int, dict[tuple[Resources, str], _Class]] = {}
+        self._priorities: list[int] = []  # of classes that are there, the highest first
+        self._where: dict[str, int] = {}
+        self._removed: set[Hashable] = set()
+        self._count = 0
+        self.waiting = 0
+        """How many tasks wait."""
+
+    # What there is
+
+    def impossible(self, request: Resources) -> str | None:
+        """Why a task could never run, even if all were free; ``None`` if it could."""
+        empty = [_Node(node.has) for node in self._nodes]
+        if _fit(empty, request, range(len(empty))) is not None:
+            return None
+        has = self._nodes[0].has if self._nodes else NodeResources("", ())
+        most = f"{len(has.cores)} cores, {len(has.gpus)} GPUs"
+        if has.memory:
+            most += f" and {has.memory / 2**20:g} MiB"
+        count = len(self._nodes)
+        return f"it needs {request}, and there {_are(count)} with {most} each"
+
+    def free(self) -> list[NodeResources]:
+        """What is free. Of GPUs, those that nobody uses a part of."""
+        return [
+            NodeResources(
+                node.has.name,
+                tuple(sorted(node.cores)),
+                tuple(name for name, free in node.gpus.items() if free == 1.0),
+                node.memory,
+            )
+            for node in self._nodes
+        ]
+
+    # Tasks
+
+    def add(self, task: Hashable, request: Resources, priority: int = 0, kind: str = "") -> None:
+        """Let a task wait."""
+        classes = self._classes.get(priority)
+        if classes is None:
+            classes = self._classes[priority] = {}
+            self._priorities = sorted(self._classes, reverse=True)
+        key = (request, kind)
+        found = classes.get(key)
+        if found is None:
+            found = classes[key] = _Class(key)
+        self._count += 1
+        found.tasks.append((self._count, task))
+        self.waiting += 1
+
+    def put_back(
+        self, tasks: Sequence[Hashable], request: Resources, priority: int = 0, kind: str = ""
+    ) -> None:
+        """Let tasks that did not run after all wait again, before all others of their class."""
+        for task in tasks:
+            self.add(task, request, priority, kind)
+        queue = self._classes[priority][request, kind].tasks
+        oldest = queue[0][0]
+        last = [queue.pop()[1] for _ in tasks]
+        queue.extendleft((oldest, task) for task in last)
+
+    def remove(self, task: Hashable) -> None:
+        """Forget a task that waits."""
+        self._removed.add(task)
+        self.waiting -= 1
+
+    def clear(self) -> list[Any]:
+        """Forget all tasks that wait; return them."""
+        tasks = [
+            task
+            for classes in self._classes.values()
+            for group in classes.values()
+            for _, task in group.tasks
+            if task not in self._removed
+        ]
+        self._classes.clear()
+        self._priorities.clear()
+        self._removed.clear()
+        self.waiting = 0
+        return tasks
+
+    def next(self, now: float, without: Collection[str] = ()) -> tuple[Any, Placement] | None:
+        """The task to start now, and where; ``None``: nothing that waits fits.
+
+        Args:
+            now: the time in seconds, on any clock.
+            without: kinds of tasks that cannot be started at present.
+        """
+        if not self.waiting:
+            return None
+        for priority in tuple(self._priorities):
+            for group in self._oldest_first(priority):
+                if group.key[1] in without:
+                    continue
+                placement = self._place(group.request)
+                if placement is not None:
+                    group.blocked_since = None
+                    return self._pop(priority, group), placement
+                if group.blocked_since is None:
+                    group.blocked_since = now
+                elif now - group.blocked_since > self.patience:
+                    return None
+        return None
+
+    def more(self, placement: Placement, priority: int, kind: str, limit: int) -> list[Any]:
+        """Tasks to run after one of the same class, with what that has.
+
+        There are none if something waits that is more urgent or older.
+
+        Args:
+            placement: what the task has.
+            priority: its priority.
+            kind: its kind.
+            limit: how many at most.
+        """
+        if not self.waiting or self._priorities[0] != priority:
+            return []
+        groups = self._classes[priority]
+        group = groups.get((placement.request, kind))
+        if group is None:
+            return []
+        others = (each.tasks[0][0] for each in groups.values() if each is not group and each.tasks)
+        until = min(others, default=self._count + 1)
+        found: list[Any] = []
+        tasks, removed = group.tasks, self._removed
+        while tasks and len(found) < limit and tasks[0][0] < until:
+            task = tasks.popleft()[1]
+            if task in removed:
+                removed.discard(task)
+                continue
+            found.append(task)
+        self.waiting -= len(found)
+        if not tasks:
+            self._drop(priority, group)
+        return found
+
+    def release(self, placement: Placement) -> None:
+        """Take back what a task had."""
+        for rank in placement.ranks:
+            self._nodes[rank.node].give_back(rank, placement.request)
+
+    def why_waiting(self, request: Resources, priority: int, kind: str, now: float) -> str:
+        """Why a task of that class that waits does not run, for people."""
+        group = self._classes.get(priority, {}).get((request, kind))
+        ahead = sum(
+            len(each.tasks)
+            for level in self._priorities
+            if level > priority
+            for each in self._classes[level].values()
+        )
+        if ahead:
+            return f"{ahead} tasks with a higher priority wait, too"
+        if self._place_only(request):
+            for each in self._priorities:
+                for other in self._classes[each].values():
+                    since = other.blocked_since
+                    if other is not group and since is not None and now - since > self.patience:
+                        return f"an older task that needs {other.request} must be started first"
+            return "it is about to start"
+        lacking = self._lacking(request)
+        before = f", and {len(group.tasks) - 1} others wait for the same" if group else ""
+        return f"it needs {request}; there is not enough of: {lacking}{before}"
+
+    # Decisions
+
+    def _oldest_first(self, priority: int) -> Iterator[_Class]:
+        waiting = []
+        for group in list(self._classes[priority].values()):
+            while group.tasks and group.tasks[0][1] in self._removed:
+                self._removed.discard(group.tasks.popleft()[1])
+            if group.tasks:
+                waiting.append(group)
+            else:
+                self._drop(priority, group)
+        if len(waiting) > 1:
+            waiting.sort(key=lambda group: group.tasks[0][0])
+        return iter(waiting)
+
+    def _pop(self, priority: int, group: _Class) -> Any:
+        _, task = group.tasks.popleft()
+        self.waiting -= 1
+        if not group.tasks:
+            self._drop(priority, group)
+        return task
+
+    def _drop(self, priority: int, group: _Class) -> None:
+        """Forget a class that is empty."""
+        del self._classes[priority][group.key]
+        if not self._classes[priority]:
+            del self._classes[priority]
+            self._priorities.remove(priority)
+
+    def _place(self, request: Resources) -> Placement | None:
+        counts = self._fit_here(request)
+        if counts is None:
+            return None
+        ranks = tuple(
+            self._nodes[number].take(number, request)
+            for number, count in counts
+            for _ in range(count)
+        )
+        if request.colocate is not None:
+            self._where.setdefault(request.colocate, ranks[0].node)
+        return Placement(request, ranks)
+
+    def _place_only(self, request: Resources) -> bool:
+        return self._fit_here(request) is not None
+
+    def _fit_here(self, request: Resources) -> list[tuple[int, int]] | None:
+        numbers: Sequence[int] = range(len(self._nodes))
+        if request.colocate is not None:
+            if request.colocate in self._where:
+                numbers = [self._where[request.colocate]]
+            return next(
+                (fit for n in numbers if (fit := _fit(self._nodes, request, [n])) is not None), None
+            )
+        return _fit(self._nodes, request, numbers)
+
+    def _lacking(self, request: Resources) -> str:
+        words = []
+        whole = Resources(ranks=request.ranks, cores=request.cores, nodes=request.nodes)
+        if not self._place_only(whole):
+            words.append("cores")
+        if request.gpus and not self._place_only(
+            Resources(ranks=request.ranks, gpus=request.gpus, nodes=request.nodes)
+        ):
+            words.append("GPUs")
+        if request.memory and not self._place_only(
+            Resources(ranks=request.ranks, memory=request.memory, nodes=request.nodes)
+        ):
+            words.append("memory")
+        if not words:
+            words.append("room on one node" if request.colocate or request.nodes else "all of it")
+        return ", ".join(words)
+
+
+def _are(count: int) -> str:
+    return "is 1 node" if count == 1 else f"are {count} nodes"
+
+
+def _fit(
+    nodes: Sequence[_Node], request: Resources, numbers: Sequence[int]
+) -> list[tuple[int, int]] | None:
+    """How many ranks go to which node; ``None`` if they do not fit."""
+    if request.nodes is not None:
+        each = request.ranks // request.nodes
+        chosen = [n for n in numbers if nodes[n].room(request) >= each][: request.nodes]
+        return [(n, each) for n in chosen] if len(chosen) == request.nodes else None
+    found, left = [], request.ranks
+    for number in numbers:
+        count = min(left, nodes[number].room(request))
+        if count:
+            found.append((number, count))
+            left -= count
+            if not left:
+                return found
+    return None

@@ -1,0 +1,100 @@
+"""What a task may say of itself."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exaworks.tasks import InvalidTaskError, Resources, TaskSpec
+
+words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+specs = st.builds(
+    TaskSpec,
+    command=st.lists(words, min_size=1, max_size=4).filter(lambda each: bool(each[0])),
+    name=st.none() | words,
+    cores=st.integers(1, 9),
+    gpus=st.sampled_from([0, 0.25, 1, 4]),
+    memory=st.integers(0, 1 << 40),
+    time_limit=st.none() | st.floats(0, 1e6),
+    environment=st.dictionaries(words.filter(lambda k: k and "=" not in k), words, max_size=3),
+    before=st.lists(words, max_size=2),
+    priority=st.integers(-5, 5),
+    restartable=st.booleans(),
+    metadata=st.dictionaries(words, st.integers() | words, max_size=3),
+)
+
+
+@given(specs)
+def test_json_and_back(spec: TaskSpec) -> None:
+    assert TaskSpec.from_json(spec.to_json()) == spec
+
+
+def test_simplest_forms() -> None:
+    spec = TaskSpec([Path("/bin/echo"), "x"], time_limit=timedelta(minutes=2), stdout=Path("out"))  # type: ignore[list-item,arg-type]
+    assert (spec.command, spec.time_limit, spec.stdout) == (("/bin/echo", "x"), 120.0, "out")
+    assert spec.title == "echo"
+    assert TaskSpec(function=math.sqrt).title == "sqrt"
+    assert TaskSpec(["x"], ranks=4, cores=2).resources == Resources(ranks=4, cores=2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "either a command or a function"),
+        ({"command": ["x"], "function": print}, "either a command or a function"),
+        ({"command": "ls -l"}, r"command must be a list of words.*\['sh', '-c', line\]"),
+        ({"command": []}, "command must be a list of words"),
+        ({"command": [""]}, "executable, command\\[0\\], is empty"),
+        ({"command": ["x", 5]}, "command must be text, not 5"),
+        ({"command": ["x\0y"]}, "NUL"),
+        ({"command": ["x"], "args": (1,)}, "args and kwargs are for functions"),
+        ({"command": ["x"], "before": "cd /"}, "before must be a list"),
+        ({"command": ["x"], "environment": {"A=B": "x"}}, "impossible name 'A=B'"),
+        ({"command": ["x"], "environment": {"A": 5}}, r"environment\['A'\] must be text"),
+        ({"command": ["x"], "cores": 0}, "cores must be a whole number of at least 1, not 0"),
+        ({"command": ["x"], "cores": True}, "cores must be a whole number"),
+        ({"command": ["x"], "gpus": 1.5}, "gpus must be a whole number or a fraction"),
+        ({"command": ["x"], "gpus": math.nan}, "gpus must be"),
+        ({"command": ["x"], "memory": 1e9}, "memory must be a whole number"),
+        ({"command": ["x"], "nodes": 2}, "nodes must be a whole number from 1 to"),
+        ({"command": ["x"], "ranks": 3, "nodes": 2}, "spread evenly over 2 nodes"),
+        ({"command": ["x"], "time_limit": -1}, "time_limit must be a number of seconds"),
+        ({"command": ["x"], "time_limit": math.nan}, "time_limit must be a number of seconds"),
+        ({"command": ["x"], "retries": -1}, "retries must be at least 0"),
+        ({"command": ["x"], "priority": "high"}, "priority must be a whole number"),
+        ({"function": "x"}, "function must be something to call"),
+        ({"function": print, "stdout": "x"}, "stdout is for commands"),
+        ({"function": print, "ranks": 2}, "a function has one rank"),
+    ],
+)
+def test_nonsense(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidTaskError, match=message):
+        TaskSpec(**fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "no JSON"),
+        ("[]", "an object of JSON"),
+        ('{"command": ["x"], "cpus": 1}', "no field 'cpus'; it has: command, name, ranks"),
+        ('{"command": ["x"], "environment": 3}', "wrong type"),
+        ('{"function": "os.system", "args": ["x"]}', "no field 'function'"),
+    ],
+)
+def test_json_that_is_no_task(text: str, message: str) -> None:
+    with pytest.raises(InvalidTaskError, match=message):
+        TaskSpec.from_json(text)
+
+
+def test_what_has_no_json_form() -> None:
+    with pytest.raises(InvalidTaskError, match="function has no JSON form"):
+        TaskSpec(function=print).to_json()
+    with pytest.raises(InvalidTaskError, match="metadata has no JSON form"):
+        TaskSpec(["x"], metadata={"x": print}).to_json()
