@@ -24,6 +24,7 @@ from exaworks.tasks.errors import (
     WorkerLost,
 )
 from exaworks.tasks.future import TaskFuture, Times
+from exaworks.tasks.inline import InlineEngine
 from exaworks.tasks.local.engine import LocalEngine
 from exaworks.tasks.resources import NodeResources, Resources
 from exaworks.tasks.result import TaskResult
@@ -34,6 +35,7 @@ __all__ = [
     "Engine",
     "EngineClosedError",
     "EngineResources",
+    "InlineEngine",
     "InvalidTaskError",
     "LocalEngine",
     "NodeResources",

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, TypeVar
 from exaworks.core.events import Event, emit, has_subscribers
 from exaworks.tasks.errors import EngineClosedError
 from exaworks.tasks.future import TaskFuture
+from exaworks.tasks.gpus import GPU_VARIABLES
 from exaworks.tasks.options import DEFAULT, Options
 from exaworks.tasks.resources import NodeResources, Resources
 from exaworks.tasks.spec import TaskSpec
@@ -233,7 +234,7 @@ def this_node(cores: int | Sequence[int] | None = None) -> NodeResources:
 
 def _gpus() -> tuple[str, ...]:
     """The GPUs that this process may use, as the variable says that limits them."""
-    for name in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"):
+    for name in GPU_VARIABLES:
         value = os.environ.get(name)
         if value:
             return tuple(word for word in value.split(",") if word)

@@ -8,11 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exaworks.tasks.errors import InvalidTaskError
 from exaworks.tasks.options import Options
 from exaworks.tasks.resources import Resources
+
+if TYPE_CHECKING:
+    from exaworks.psij import JobSpec
 
 __all__ = ["TaskSpec"]
 
@@ -183,6 +186,28 @@ class TaskSpec:
         if self.command is not None:
             return os.path.basename(self.command[0])
         return str(getattr(self.function, "__qualname__", type(self.function).__qualname__))
+
+    def to_job_spec(self) -> JobSpec:
+        """A PSI/J job of its own that does the same.
+
+        Raises:
+            UnsupportedError: a job cannot say that.
+        """
+        from exaworks.tasks.job_spec import to_job_spec
+
+        return to_job_spec(self)
+
+    @classmethod
+    def from_job_spec(cls, spec: JobSpec) -> TaskSpec:
+        """A task that does what a PSI/J job does.
+
+        Raises:
+            UnsupportedError: a task cannot do that.
+            InvalidTaskError: the job makes no sense.
+        """
+        from exaworks.tasks.job_spec import from_job_spec
+
+        return from_job_spec(spec)
 
     # The JSON form
 

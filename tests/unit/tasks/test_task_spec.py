@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exaworks.tasks import InvalidTaskError, Resources, TaskSpec
+from exaworks.psij import JobSpec, ResourceSpecV1, StageIn
+from exaworks.tasks import InvalidTaskError, Resources, TaskSpec, UnsupportedError
+from exaworks.tasks.local.commands import command_words
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 specs = st.builds(
@@ -98,3 +101,61 @@ def test_what_has_no_json_form() -> None:
         TaskSpec(function=print).to_json()
     with pytest.raises(InvalidTaskError, match="metadata has no JSON form"):
         TaskSpec(["x"], metadata={"x": print}).to_json()
+
+
+def test_a_job_and_back() -> None:
+    spec = TaskSpec(
+        ["./solver", "in put"],
+        name="it",
+        ranks=8,
+        nodes=2,
+        cores=3,
+        gpus=1,
+        memory=1 << 30,
+        time_limit=90,
+        environment={"A": "b"},
+        directory="/data",
+        stdin="/dev/null",
+        stdout="out",
+        stderr="err",
+    )
+    job = spec.to_job_spec()
+    assert (job.executable, job.arguments, job.launcher) == ("./solver", ["in put"], "mpirun")
+    assert job.attributes.duration == timedelta(seconds=90)
+    assert TaskSpec.from_job_spec(job) == replace(spec, launcher="mpirun")
+
+
+def test_a_job_starts_one_process_unless_it_says_more() -> None:
+    job = JobSpec("/bin/true", resources=ResourceSpecV1(process_count=4))
+    assert command_words(TaskSpec.from_job_spec(job)) == ["/bin/true"]
+    plain = TaskSpec.from_job_spec(JobSpec("/bin/true", pre_launch="/it's", post_launch="/post"))
+    assert plain.before == (""". '/it'"'"'s'""",)
+    assert plain.after == (". /post",)
+    assert plain.stdout == "/dev/null"
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (TaskSpec(function=print), "a Python function is no job"),
+        (TaskSpec(["x"], gpus=0.5), "whole GPUs, not 0.5"),
+        (TaskSpec(["x"], colocate="y"), "nothing like colocate"),
+        (TaskSpec(["x"], before=["y"]), "nothing like before"),
+        (TaskSpec(["x", "${HOME}"]), "would be replaced"),
+    ],
+)
+def test_tasks_that_are_no_jobs(spec: TaskSpec, message: str) -> None:
+    with pytest.raises(UnsupportedError, match=message):
+        spec.to_job_spec()
+
+
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        (JobSpec("x", stage_in=[StageIn("a", "b")]), "nothing like stage_in"),
+        (JobSpec("x", ["${HOME}"]), "does not replace the variable"),
+    ],
+)
+def test_jobs_that_are_no_tasks(job: JobSpec, message: str) -> None:
+    with pytest.raises(UnsupportedError, match=message):
+        TaskSpec.from_job_spec(job)

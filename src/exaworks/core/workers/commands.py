@@ -39,6 +39,8 @@ __all__ = [
     "Ending",
     "Messages",
     "kill_orphans",
+    "memory_of",
+    "open_stream",
 ]
 
 MARKER = "EXAWORKS_TASK_ID"
@@ -319,7 +321,7 @@ class Commander:
         self._enter(command.directory)
         streams = [self._null, -1, -1]
         if command.stdin is not None:
-            streams[0] = _open("stdin", command.stdin, os.O_RDONLY, fds)
+            streams[0] = open_stream("stdin", command.stdin, os.O_RDONLY, fds)
         for number, path in ((1, command.stdout), (2, command.stderr)):
             if number == 2 and path is not None and path == command.stdout:
                 streams[2] = streams[1]
@@ -327,7 +329,9 @@ class Commander:
                 streams[number] = self._capture_file(fds)
             else:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-                streams[number] = _open(f"std{'out' if number == 1 else 'err'}", path, flags, fds)
+                streams[number] = open_stream(
+                    f"std{'out' if number == 1 else 'err'}", path, flags, fds
+                )
         self._bind(command.cpus)
         executable = find_executable(argv[0], variables)
         actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)]
@@ -400,7 +404,7 @@ class Commander:
                 self._end(running, OUT_OF_TIME)
             elif what == "insist":
                 self._signal(running, signal.SIGKILL)
-            elif _memory_of(running.pid) > running.command.memory:
+            elif memory_of(running.pid) > running.command.memory:
                 running.why = running.why or OUT_OF_MEMORY
                 self._signal(running, signal.SIGKILL)
             else:
@@ -476,7 +480,13 @@ class Commander:
                     time.sleep(0.002)
 
 
-def _open(name: str, text: str, flags: int, fds: list[int]) -> int:
+def open_stream(name: str, text: str, flags: int, fds: list[int]) -> int:
+    """Open a file for a stream of a command, and add its descriptor to ``fds``.
+
+    Raises:
+        LaunchError: that cannot be done.
+        NoRoom: not now.
+    """
     path = system_bytes(text)
     try:
         with contextlib.suppress(FileNotFoundError):
@@ -549,7 +559,7 @@ def kill_orphans(task: str | None, known: set[int], number: int) -> None:
             os.kill(pid, number)
 
 
-def _memory_of(root: int) -> int:
+def memory_of(root: int) -> int:
     """Bytes that a process and its descendants have in memory."""
     total, queue = 0, [root]
     while queue:

@@ -6,19 +6,16 @@ import os
 from functools import partial
 from typing import Any
 
-from exaworks.core.workers.commands import OUT_OF_MEMORY, OUT_OF_TIME, Ending
-from exaworks.tasks.errors import OutOfMemory, TaskFailed, TaskTimeout
-from exaworks.tasks.future import Failure, TaskFuture, Value
+from exaworks.core.workers.commands import Ending
+from exaworks.tasks.errors import TaskFailed
+from exaworks.tasks.future import TaskFuture
 from exaworks.tasks.local.base import LocalBase, Runner, exit_code, how_ended
 from exaworks.tasks.local.commands import (
     CommanderLink,
-    CommandTask,
     Environments,
     make_command,
-    result_of,
+    outcome_of,
 )
-from exaworks.tasks.local.crew import GPU_VARIABLES
-from exaworks.tasks.result import TaskResult
 from exaworks.tasks.scheduler import Placement
 
 __all__ = ["CommandRunner"]
@@ -26,8 +23,6 @@ __all__ = ["CommandRunner"]
 MOST_COMMANDERS = 4
 """Processes that start commands. One is suspended while a command begins, and so makes at most a
 thousand a second."""
-
-_TAIL = 400
 
 
 class CommandRunner(Runner):
@@ -45,14 +40,7 @@ class CommandRunner(Runner):
         """See :meth:`Runner.start`."""
         engine = self._engine
         self._placements[task] = placement
-        gpus = ",".join(gpu for rank in placement.ranks for gpu in rank.gpus)
-        command = make_command(
-            task,
-            placement,
-            bind=engine.bind,
-            gpu_variables=dict.fromkeys(GPU_VARIABLES, gpus) if engine.node.gpus else {},
-            capture=self._capture,
-        )
+        command = make_command(task, placement, engine.bind, bool(engine.node.gpus), self._capture)
         commander = self._least_busy()
         engine.started(task, worker=commander.pid)
         commander.run([(task, command)], self.environments)
@@ -95,7 +83,8 @@ class CommandRunner(Runner):
                     continue
                 if kind == "ended":
                     ending: Ending = rest[0]
-                    ended.append((task, self._outcome(task, ending), ending[1], ending[2]))
+                    outcome = outcome_of(task._task.spec, task.id, ending, engine.node.name)
+                    ended.append((task, outcome, ending[1], ending[2]))
                 else:
                     refused.append((task, rest[0]))
             engine.dispatch()
@@ -104,22 +93,6 @@ class CommandRunner(Runner):
         for task, message in refused:
             engine.fail(task, TaskFailed(f"{task.id} could not be started: {message}"))
         return bool(messages)
-
-    def _outcome(self, task: TaskFuture[Any], ending: Ending) -> Any:
-        record: CommandTask = task._task
-        result = result_of(ending, self._engine.node.name)
-        why = ending[-1]
-        spec = record.spec
-        name = f"{record.title} ({task.id})"
-        if why == OUT_OF_TIME:
-            text = f"{name} has run for {spec.time_limit:g} s, its limit, and was ended"
-            return Failure(TaskTimeout(text, result))
-        if why == OUT_OF_MEMORY:
-            text = f"{name} has used more than {spec.memory * spec.ranks / 2**20:g} MiB, its limit"
-            return Failure(OutOfMemory(text, result))
-        if result.ok or not spec.check:
-            return Value(result)
-        return Failure(TaskFailed(f"{name} {result}{_tail(result)}", result))
 
     def stop(self, task: TaskFuture[Any]) -> None:
         """See :meth:`Runner.stop`."""
@@ -177,11 +150,3 @@ class CommandRunner(Runner):
         for commander in self._commanders.values():
             self._close(commander)
         self._commanders.clear()
-
-
-def _tail(result: TaskResult) -> str:
-    """The end of what a command has complained about."""
-    text = result.stderr.decode("utf-8", "replace").strip()
-    if not text:
-        return f"; its standard error is in {result.stderr_path}" if result.stderr_path else ""
-    return f"; the end of its standard error: {text[-_TAIL:]}"

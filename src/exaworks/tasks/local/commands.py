@@ -7,18 +7,41 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Mapping
 from typing import Any
 
 from exaworks.core.reactor import Reactor
-from exaworks.core.workers.commands import LOST, Command, Ending, Messages
-from exaworks.tasks.errors import InvalidTaskError, UnsupportedError
-from exaworks.tasks.future import TaskFuture
+from exaworks.core.workers.commands import (
+    LOST,
+    OUT_OF_MEMORY,
+    OUT_OF_TIME,
+    Command,
+    Ending,
+    Messages,
+)
+from exaworks.tasks.errors import (
+    InvalidTaskError,
+    OutOfMemory,
+    TaskFailed,
+    TaskTimeout,
+    UnsupportedError,
+)
+from exaworks.tasks.future import Failure, TaskFuture, Value
+from exaworks.tasks.gpus import gpu_variables
 from exaworks.tasks.result import TaskResult
 from exaworks.tasks.scheduler import Placement
 from exaworks.tasks.spec import TaskSpec
 
-__all__ = ["CommandTask", "CommanderLink", "Environments", "command_words", "result_of"]
+__all__ = [
+    "CommandTask",
+    "CommanderLink",
+    "Environments",
+    "command_words",
+    "make_command",
+    "outcome_of",
+    "variables_for",
+]
+
+_TAIL = 400
 
 # Ranks have the cores that the task has; the launcher is not to choose others, nor to count them.
 _MPI_VARIABLES = {
@@ -188,29 +211,29 @@ class CommanderLink:
         self._socket.close()
 
 
-def make_command(
-    future: TaskFuture[Any],
-    placement: Placement,
-    *,
-    bind: bool,
-    gpu_variables: Mapping[str, str],
-    capture: int,
-) -> Command:
-    """What to send for a task that has got its place."""
-    task: CommandTask = future._task
-    spec = task.spec
-    variables = dict(gpu_variables)
+def variables_for(spec: TaskSpec, placement: Placement, has_gpus: bool) -> dict[str, str]:
+    """The variables of a command that has got its place, beyond those that it inherits."""
+    variables = gpu_variables(placement) if has_gpus else {}
     if spec.ranks > 1:
         variables.update(_MPI_VARIABLES)
     if "OMP_NUM_THREADS" not in os.environ:
         variables["OMP_NUM_THREADS"] = str(spec.cores)
     variables.update(spec.environment)
+    return variables
+
+
+def make_command(
+    future: TaskFuture[Any], placement: Placement, bind: bool, has_gpus: bool, capture: int
+) -> Command:
+    """What to send for a task that has got its place."""
+    task: CommandTask = future._task
+    spec = task.spec
     cores = tuple(core for rank in placement.ranks for core in rank.cores)
     return Command(
         future.id,
         task.words,
         task.environment,
-        variables,
+        variables_for(spec, placement, has_gpus),
         spec.directory,
         spec.stdin,
         spec.stdout,
@@ -223,7 +246,30 @@ def make_command(
     )
 
 
-def result_of(ending: Ending, node: str) -> TaskResult:
+def outcome_of(spec: TaskSpec, id: str, ending: Ending, node: str) -> Value | Failure:
+    """What a command that has ended has come to."""
+    result = _result_of(ending, node)
+    name, why = f"{spec.title} ({id})", ending[-1]
+    if why == OUT_OF_TIME:
+        text = f"{name} has run for {spec.time_limit:g} s, its limit, and was ended"
+        return Failure(TaskTimeout(text, result))
+    if why == OUT_OF_MEMORY:
+        text = f"{name} has used more than {spec.memory * spec.ranks / 2**20:g} MiB, its limit"
+        return Failure(OutOfMemory(text, result))
+    if result.ok or not spec.check:
+        return Value(result)
+    return Failure(TaskFailed(f"{name} {result}{_tail(result)}", result))
+
+
+def _tail(result: TaskResult) -> str:
+    """The end of what a command has complained about."""
+    text = result.stderr.decode("utf-8", "replace").strip()
+    if not text:
+        return f"; its standard error is in {result.stderr_path}" if result.stderr_path else ""
+    return f"; the end of its standard error: {text[-_TAIL:]}"
+
+
+def _result_of(ending: Ending, node: str) -> TaskResult:
     """How a command has run."""
     status, begun, ended, cpu, rss, out, err, out_path, err_path, _ = ending
     code = os.waitstatus_to_exitcode(status)

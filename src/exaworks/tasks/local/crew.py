@@ -10,13 +10,14 @@ from typing import Any
 from exaworks.core.workers.wire import BEGUN
 from exaworks.tasks.errors import TaskTimeout
 from exaworks.tasks.future import TaskFuture
+from exaworks.tasks.gpus import gpu_variables
 from exaworks.tasks.local.base import ALONE, LocalBase, Runner, exit_code, how_ended
 from exaworks.tasks.local.functions import Call
 from exaworks.tasks.local.link import MOST_AHEAD, Answer, WorkerLink
 from exaworks.tasks.local.outcome import Received
 from exaworks.tasks.scheduler import Placement
 
-__all__ = ["GPU_VARIABLES", "Crew"]
+__all__ = ["Crew"]
 
 AHEAD = 0.002
 """Seconds of work that a worker is sent ahead of time."""
@@ -30,8 +31,6 @@ GRACE = 1.0
 SHORT_LIFE = 1.0
 """A worker that lives shorter than this many seconds is replaced only after a pause."""
 LONGEST_PAUSE = 5.0
-
-GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
 
 
 class Crew(Runner):
@@ -249,7 +248,7 @@ class Crew(Runner):
         if engine.bind:
             settings["cpus"] = rank.cores
         if engine.node.gpus:
-            settings["environment"] = dict.fromkeys(GPU_VARIABLES, ",".join(rank.gpus))
+            settings["environment"] = gpu_variables(worker.placement)
         return settings or None
 
     def balance(self) -> None:
