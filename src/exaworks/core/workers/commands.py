@@ -5,7 +5,7 @@ those, too. When the program or the nursery goes, it kills all commands and goes
 
 Messages go both ways as lists of tuples, pickled, each behind its length. To it:
 ``("environment", key, variables)``, ``("run", token, Command)`` and ``("end", token)``. From it:
-``("begun", token, pid)``, ``("ended", token, Ending)`` and ``("refused", token, message, code)``.
+``("ended", token, Ending)`` and ``("refused", token, message, code)``.
 """
 
 from __future__ import annotations
@@ -341,7 +341,6 @@ class Commander:
         err = streams[2] if command.stderr is None else -1
         running = _Running(token, command, pid, begun, out, err)
         self._running[pid] = self._tokens[token] = running
-        self._answers.append(("begun", token, pid))
         if command.limit is not None:
             self._later(command.limit, token, "limit")
         if command.memory:

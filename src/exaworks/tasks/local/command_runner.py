@@ -33,6 +33,7 @@ class CommandRunner(Runner):
         self._folder = folder
         self._capture = capture
         self._commanders: dict[int, CommanderLink] = {}
+        self._most = min(MOST_COMMANDERS, len(engine.node.cores), os.cpu_count() or 1)
         self._placements: dict[TaskFuture[Any], Placement] = {}
         self.environments = Environments()
 
@@ -46,8 +47,7 @@ class CommandRunner(Runner):
         commander.run([(task, command)], self.environments)
 
     def _least_busy(self) -> CommanderLink:
-        most = min(MOST_COMMANDERS, len(self._engine.node.cores), os.cpu_count() or 1)
-        if len(self._commanders) < most and all(c.tasks for c in self._commanders.values()):
+        if len(self._commanders) < self._most and all(c.tasks for c in self._commanders.values()):
             return self._add()
         return min(self._commanders.values(), key=lambda each: len(each.tasks))
 
@@ -75,8 +75,6 @@ class CommandRunner(Runner):
             if messages is None:  # how it has ended, the nursery will tell
                 engine.reactor.remove_reader(commander.fileno())
             for kind, token, *rest in messages or ():
-                if kind == "begun":
-                    continue
                 task = commander.tasks.pop(token)
                 engine.scheduler.release(self._placements.pop(task))
                 if task._task is None:  # it was cancelled
