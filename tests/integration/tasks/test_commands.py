@@ -225,6 +225,64 @@ def test_no_room_for_files(monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(future.result(WAIT).ok for future in futures)
 
 
+# Commands that are sent ahead
+
+
+def test_a_long_command_holds_nobody_up(engine: LocalEngine) -> None:
+    run_each = engine.launch_many([shell("true")] * 50)
+    assert all(future.result(WAIT).ok for future in run_each)
+    long = engine.launch(shell("sleep 600"))
+    others = engine.launch_many([shell("true")] * 100)
+    assert all(future.result(WAIT).ok for future in others)
+    assert not long.done()
+    assert long.cancel()
+
+
+def test_cancel_among_commands_that_were_sent_ahead(engine: LocalEngine, tmp_path: Path) -> None:
+    text = 'echo "$1" >>"$2"; [ "$1" != 0 ] || sleep 0.3'
+    path = tmp_path / "ran"
+    engine.launch_many([shell("true")] * 50)
+    assert engine.drain(WAIT)
+    futures = engine.launch_many([shell(text, str(n), str(path)) for n in range(200)])
+    cancelled = {n for n in range(1, 200, 3) if futures[n].cancel()}
+    assert cancelled
+    for n in set(range(200)) - cancelled:
+        assert futures[n].result(WAIT).ok
+    assert engine.drain(WAIT)
+    until(lambda: engine.resources().free == engine.resources().total)
+    ran = numbers(path)
+    assert len(ran) == len(set(ran))
+    assert set(range(200)) - cancelled <= set(ran)
+
+
+def test_no_command_runs_twice(engine: LocalEngine, tmp_path: Path) -> None:
+    """The processes that start commands are killed again and again."""
+    path = tmp_path / "ran"
+    stop = threading.Event()
+
+    def killer() -> None:
+        while not stop.wait(0.05):
+            for commander in list(engine._commands._commanders.values())[:1]:
+                commander.kill()
+
+    thread = threading.Thread(target=killer)
+    thread.start()
+    try:
+        text = 'echo "$1" >>"$2"'
+        futures = engine.launch_many([shell(text, str(n), str(path)) for n in range(1000)])
+        problems = [future.exception(WAIT) for future in futures]
+    finally:
+        stop.set()
+        thread.join()
+    assert all(problem is None or isinstance(problem, WorkerLost) for problem in problems)
+    good = {n for n, problem in enumerate(problems) if problem is None}
+    ran = numbers(path)
+    assert len(ran) == len(set(ran))
+    assert good <= set(ran)
+    assert 700 < len(good) < 1000
+    until(lambda: engine.resources().free == engine.resources().total)
+
+
 # The whole
 
 
