@@ -4,14 +4,21 @@ It has one thread and does not poll. It inherits the orphans of its commands, so
 those, too. When the program or the nursery goes, it kills all commands and goes as well.
 
 Messages go both ways as lists of tuples, pickled, each behind its length. To it:
-``("environment", key, variables)``, ``("run", token, Command)`` and ``("end", token)``. From it:
-``("ended", token, Ending)`` and ``("refused", token, message, code)``.
+``("environment", key, variables)``, ``("run", token, Command, lane)``, ``("end", token)`` and
+``("recall", lane)``. From it: ``("ended", token, Ending)``, ``("refused", token, message, code)``
+and ``("recalled", lane, tokens)``.
+
+Commands of one *lane* run one after the other, in the order in which they came; so they can be sent
+ahead. Those that have not begun can be recalled. In a page of memory that it shares with the
+program, this process notes for each lane the token of the command that it is about to start: if it
+is killed, that tells exactly which commands may have run.
 """
 
 from __future__ import annotations
 
 import contextlib
 import heapq
+import mmap
 import os
 import pickle
 import select
@@ -20,6 +27,8 @@ import socket
 import stat
 import struct
 import time
+from collections import deque
+from typing import NamedTuple
 
 from ..spawning import LaunchError, NoRoom, check_room, find_executable, spawn, system_bytes
 
@@ -29,8 +38,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
+    "LANES",
     "LOST",
     "MARKER",
+    "NOTE",
     "OUT_OF_MEMORY",
     "OUT_OF_TIME",
     "STOPPED",
@@ -52,6 +63,12 @@ OUT_OF_TIME, OUT_OF_MEMORY, STOPPED = "time", "memory", "stopped"
 LOST = ""
 """In place of a file: there was no room to keep it."""
 
+LANES = 4096
+"""How many lanes there can be."""
+
+NOTE = struct.Struct("<Q")
+"""What is noted for a lane: the token of the command that was started last."""
+
 _LENGTH = struct.Struct("<I")
 _CHUNK = 1 << 18
 _LOOK_AT_MEMORY = 0.1
@@ -60,80 +77,39 @@ _PATIENCE_FOR_ROOM = 60.0
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-class Command:
-    """What to run, with everything decided."""
+class Command(NamedTuple):
+    """What to run, with everything decided.
 
-    __slots__ = (
-        "argv",
-        "capture",
-        "cpus",
-        "directory",
-        "environment",
-        "grace",
-        "id",
-        "limit",
-        "memory",
-        "stderr",
-        "stdin",
-        "stdout",
-        "variables",
-    )
+    Attributes:
+        id: what the task is called.
+        argv: the words of the command.
+        environment: the key of the variables it inherits.
+        variables: further ones.
+        directory: where it runs; ``None``: where this process is.
+        stdin: a file; ``None``: nothing.
+        stdout: a file; ``None``: it is captured.
+        stderr: a file; ``None``: it is captured.
+        cpus: what to bind it to; ``None``: whatever there is.
+        limit: seconds.
+        grace: seconds between SIGTERM and SIGKILL.
+        memory: bytes that it may use; 0: no limit.
+        capture: bytes of each stream to send along; more stay in a file.
+    """
 
-    def __init__(
-        self,
-        id: str,
-        argv: list[str],
-        environment: int,
-        variables: dict[str, str],
-        directory: str | None,
-        stdin: str | None,
-        stdout: str | None,
-        stderr: str | None,
-        cpus: tuple[int, ...] | None,
-        limit: float | None,
-        grace: float,
-        memory: int,
-        capture: int,
-    ) -> None:
-        """Put it together.
+    id: str
+    argv: list[str]
+    environment: int
+    variables: dict[str, str]
+    directory: str | None
+    stdin: str | None
+    stdout: str | None
+    stderr: str | None
+    cpus: tuple[int, ...] | None
+    limit: float | None
+    grace: float
+    memory: int
+    capture: int
 
-        Args:
-            id: what the task is called.
-            argv: the words of the command.
-            environment: the key of the variables it inherits.
-            variables: further ones.
-            directory: where it runs; ``None``: where this process is.
-            stdin: a file, or nothing.
-            stdout: a file; ``None``: it is captured.
-            stderr: a file; ``None``: it is captured.
-            cpus: what to bind it to; ``None``: whatever there is.
-            limit: seconds.
-            grace: seconds between SIGTERM and SIGKILL.
-            memory: bytes that it may use; 0: no limit.
-            capture: bytes of each stream to send along; more stay in a file.
-        """
-        self.id = id
-        self.argv = argv
-        self.environment = environment
-        self.variables = variables
-        self.directory = directory
-        self.stdin = stdin
-        self.stdout = stdout
-        self.stderr = stderr
-        self.cpus = cpus
-        self.limit = limit
-        self.grace = grace
-        self.memory = memory
-        self.capture = capture
-
-    def __reduce__(self) -> Any:
-        return Command, tuple(getattr(self, name) for name in _FIELDS)
-
-
-_FIELDS = (
-    "id", "argv", "environment", "variables", "directory", "stdin", "stdout", "stderr", "cpus",
-    "limit", "grace", "memory", "capture",
-)  # fmt: skip
 
 Ending = tuple[int, float, float, float, int, bytes, bytes, "str | None", "str | None", str]
 """Wait status, begin, end, CPU seconds, peak KiB, stdout, stderr, their files, why it was ended."""
@@ -193,12 +169,13 @@ class Messages:
 
 
 class _Running:
-    __slots__ = ("begun", "command", "err", "out", "pid", "token", "why")
+    __slots__ = ("begun", "command", "err", "lane", "out", "pid", "token", "why")
 
     def __init__(
-        self, token: int, command: Command, pid: int, begun: float, out: int, err: int
+        self, token: int, command: Command, lane: int, pid: int, begun: float, out: int, err: int
     ) -> None:
         self.token = token
+        self.lane = lane
         self.command = command
         self.pid = pid
         self.begun = begun
@@ -210,24 +187,28 @@ class _Running:
 class Commander:
     """Starts and watches commands."""
 
-    def __init__(self, connection: socket.socket, nursery: int, folder: str) -> None:
+    def __init__(self, connection: socket.socket, notes: int, nursery: int, folder: str) -> None:
         """Take over a socket.
 
         Args:
             connection: to the program.
+            notes: a descriptor of memory shared with it, with a :data:`NOTE` for each lane.
             nursery: a descriptor that becomes readable when the nursery has ended; or -1.
             folder: for output.
         """
         connection.setblocking(False)
         self._connection = connection
         self._messages = Messages(connection)
+        self._notes = mmap.mmap(notes, NOTE.size * LANES)
+        os.close(notes)
+        self._lanes: dict[int, deque[tuple[int, Command]]] = {}
         self._nursery = nursery
         self._folder = folder
         self._poll = select.poll()
         self._environments: dict[int, dict[bytes, bytes]] = {}
         self._running: dict[int, _Running] = {}  # by process id
         self._tokens: dict[int, _Running] = {}
-        self._waiting: list[tuple[float, int, Command, float]] = []  # for room to start them
+        self._waiting: list[tuple[float, int, Command, int, float]] = []  # for room to start them
         self._timers: list[tuple[float, int, str]] = []
         self._answers: list[Any] = []
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -281,35 +262,73 @@ class Commander:
     def _take(self, messages: Iterable[Any]) -> None:
         for kind, key, *rest in messages:
             if kind == "run":
-                self._start(key, rest[0], time.monotonic() + _PATIENCE_FOR_ROOM)
+                command, lane = rest
+                if lane in self._lanes:
+                    self._lanes[lane].append((key, command))
+                else:
+                    self._lanes[lane] = deque()
+                    self._start(key, command, lane, time.monotonic() + _PATIENCE_FOR_ROOM)
             elif kind == "environment":
                 self._environments[key] = rest[0]
+            elif kind == "recall":
+                tokens = [token for token, _ in self._lanes.get(key, ())]
+                if key in self._lanes:
+                    self._lanes[key].clear()
+                self._answers.append(("recalled", key, tokens))
             elif key in self._tokens:
                 self._end(self._tokens[key], STOPPED)
             else:
-                self._waiting = [each for each in self._waiting if each[1] != key]
+                self._drop(key)
+
+    def _drop(self, token: int) -> None:
+        """Give up a command that has not begun."""
+        for queue in self._lanes.values():
+            for each in queue:
+                if each[0] == token:
+                    queue.remove(each)
+                    self._answers.append(("refused", token, "it was cancelled", None))
+                    return
+        for waiting in self._waiting:
+            if waiting[1] == token:
+                self._waiting.remove(waiting)
+                self._refuse(token, waiting[3], "it was cancelled", None)
+                return
+
+    def _refuse(self, token: int, lane: int, message: str, code: int | None) -> None:
+        self._answers.append(("refused", token, message, code))
+        self._next(lane)
+
+    def _next(self, lane: int) -> None:
+        """A lane is free: start what comes next in it."""
+        queue = self._lanes[lane]
+        if queue:
+            token, command = queue.popleft()
+            self._start(token, command, lane, time.monotonic() + _PATIENCE_FOR_ROOM)
+        else:
+            del self._lanes[lane]
 
     # Starting
 
-    def _start(self, token: int, command: Command, patience: float) -> None:
+    def _start(self, token: int, command: Command, lane: int, patience: float) -> None:
         fds: list[int] = []
+        NOTE.pack_into(self._notes, lane * NOTE.size, token)
         try:
-            out, err = self._spawn(token, command, fds)
+            out, err = self._spawn(token, command, lane, fds)
         except LaunchError as problem:
-            self._answers.append(("refused", token, str(problem), problem.exit_code))
+            self._refuse(token, lane, str(problem), problem.exit_code)
         except NoRoom as problem:
             now = time.monotonic()
             if now > patience:
                 text = f"the system has had no room for another process or file: {problem}"
-                self._answers.append(("refused", token, text, None))
+                self._refuse(token, lane, text, None)
             else:
-                self._waiting.append((now + _TRY_AGAIN, token, command, patience))
+                self._waiting.append((now + _TRY_AGAIN, token, command, lane, patience))
         else:
             fds = [fd for fd in fds if fd not in (out, err)]
         for fd in fds:
             os.close(fd)
 
-    def _spawn(self, token: int, command: Command, fds: list[int]) -> tuple[int, int]:
+    def _spawn(self, token: int, command: Command, lane: int, fds: list[int]) -> tuple[int, int]:
         try:
             argv = [system_bytes(word) for word in command.argv]
             variables = self._environments[command.environment].copy()
@@ -339,7 +358,7 @@ class Commander:
         pid = spawn(executable, argv, variables, actions)
         out = streams[1] if command.stdout is None else -1
         err = streams[2] if command.stderr is None else -1
-        running = _Running(token, command, pid, begun, out, err)
+        running = _Running(token, command, lane, pid, begun, out, err)
         self._running[pid] = self._tokens[token] = running
         if command.limit is not None:
             self._later(command.limit, token, "limit")
@@ -410,8 +429,8 @@ class Commander:
                 self._later(_LOOK_AT_MEMORY, token, "memory")
         if self._waiting and self._waiting[0][0] <= now:
             waiting, self._waiting = self._waiting, []
-            for _, token, command, patience in waiting:
-                self._start(token, command, patience)
+            for _, token, command, lane, patience in waiting:
+                self._start(token, command, lane, patience)
 
     def _end(self, running: _Running, why: str) -> None:
         running.why = running.why or why
@@ -448,6 +467,7 @@ class Commander:
                 running.why,
             )  # fmt: skip
             self._answers.append(("ended", running.token, ending))
+            self._next(running.lane)
 
     def _captured(self, running: _Running, fd: int, which: str) -> tuple[bytes, str | None]:
         """The beginning of what was printed, and the file with all of it if that is more."""

@@ -36,8 +36,8 @@ COMMAND = (
 then the descriptor of a socket (SOCK_SEQPACKET) and the process id of the program.
 
 Messages to it are pickled, with descriptors: ``("path", [folder, ...])``, ``("worker", number)``
-with a worker's socket and pipe, and ``("commander", number, folder)`` with the socket of one that
-runs commands. It answers ``("forked", number, pid)`` and, later,
+with a worker's socket and pipe, and ``("commander", number, folder)`` with the socket and notes of
+one that runs commands. It answers ``("forked", number, pid)`` and, later,
 ``("ended", number, wait status, CPU seconds, peak resident KiB)``.
 """
 
@@ -106,7 +106,7 @@ class Nursery:
         elif kind == "worker":
             self._fork(value, lambda: self._become_worker(*fds))
         else:
-            self._fork(value, lambda: self._become_commander(fds[0], *rest))
+            self._fork(value, lambda: self._become_commander(fds[0], fds[1], rest[0]))
             self._commanders.add(value)
         for fd in fds:
             os.close(fd)
@@ -144,14 +144,14 @@ class Nursery:
             return
         Worker(socket.socket(fileno=connection), tokens).run()
 
-    def _become_commander(self, connection: int, folder: str) -> None:
+    def _become_commander(self, connection: int, notes: int, folder: str) -> None:
         self._prctl(_PR_SET_CHILD_SUBREAPER, 1)
         nursery = _pidfd(self._pid)
         if nursery < 0:  # the next best: then commands may outlive a nursery that is killed
             self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != self._pid:
             return
-        Commander(socket.socket(fileno=connection), nursery, folder).run()
+        Commander(socket.socket(fileno=connection), notes, nursery, folder).run()
 
     def _tell(self, message: tuple[Any, ...]) -> None:
         with contextlib.suppress(OSError):

@@ -43,6 +43,10 @@ class Runner:
         """Where a task runs, for people."""
         raise NotImplementedError
 
+    def balance(self) -> None:
+        """See to it that no task waits behind a long one while there is room elsewhere."""
+        raise NotImplementedError
+
     def heard(self, number: int, kind: str, rest: tuple[Any, ...]) -> bool:
         """Take in what the nursery says of a process; false: it is not one of this runner's."""
         raise NotImplementedError

@@ -252,7 +252,7 @@ class Crew(Runner):
         return settings or None
 
     def balance(self) -> None:
-        """See to it that no call waits behind a long one while a worker is idle."""
+        """See :meth:`Runner.balance`."""
         if not self.idle or self._rebalancing or len(self.idle) == len(self._workers):
             return
         if any(len(worker.calls) > 1 for worker in self._workers.values()):

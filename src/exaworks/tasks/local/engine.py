@@ -130,6 +130,7 @@ class LocalEngine(LocalBase):
         for spec in specs:
             self._check_possible(spec.options)
         futures: list[TaskFuture[Any]] = []
+        environments: dict[bool, int] = {}
         with self._lock:
             for spec, argv in zip(specs, words, strict=True):
                 if argv is None:
@@ -139,8 +140,11 @@ class LocalEngine(LocalBase):
                         self._submit(spec.function, args, dict(spec.kwargs), spec.options)
                     )
                     continue
-                environment = self._commands.environments.current(spec.inherit_environment)
-                futures.append(self._enter(CommandTask(spec, argv, environment), COMMAND))
+                inherit = spec.inherit_environment
+                if inherit not in environments:
+                    environments[inherit] = self._commands.environments.current(inherit)
+                record = CommandTask(spec, argv, environments[inherit])
+                futures.append(self._enter(record, COMMAND))
             self.dispatch()
         return futures
 
@@ -262,7 +266,8 @@ class LocalEngine(LocalBase):
             if self._max_waiting is not None and scheduler.waiting < waiting:
                 self._room.notify_all()
         if not scheduler.waiting:
-            self._crew.balance()
+            for runner in self._runners:
+                runner.balance()
 
     def end_if_done(self) -> None:
         """See :meth:`LocalBase.end_if_done`."""

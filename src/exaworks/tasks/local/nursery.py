@@ -52,9 +52,9 @@ class NurseryLink:
         """Ask for a worker that serves these descriptors."""
         self._send(("worker", number), [connection, tokens])
 
-    def commander(self, number: int, connection: int, folder: str) -> None:
+    def commander(self, number: int, connection: int, notes: int, folder: str) -> None:
         """Ask for a process that runs commands, and keeps output in that folder."""
-        self._send(("commander", number, folder), [connection])
+        self._send(("commander", number, folder), [connection, notes])
 
     def _send(self, message: Any, fds: list[int] | None = None) -> None:
         with contextlib.suppress(OSError):  # it is gone, as its reader will find out
