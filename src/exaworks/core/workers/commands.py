@@ -73,6 +73,8 @@ _LENGTH = struct.Struct("<I")
 _CHUNK = 1 << 18
 _LOOK_AT_MEMORY = 0.1
 _TRY_AGAIN = 0.1
+_HOLD = 0.003
+"""Seconds that ends of commands may be held back while there is more to do, to be told together."""
 _PATIENCE_FOR_ROOM = 60.0
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -211,6 +213,8 @@ class Commander:
         self._waiting: list[tuple[float, int, Command, int, float]] = []  # for room to start them
         self._timers: list[tuple[float, int, str]] = []
         self._answers: list[Any] = []
+        self._held_since: float | None = None
+        self._urgent = False
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._home = os.getcwd()
         self._directory: str | None = None
@@ -246,17 +250,29 @@ class Commander:
                     else:
                         self._take(messages)
             self._do_what_is_due()
-            if self._answers:
-                self._messages.put(self._answers)
-                self._answers = []
-            else:
-                self._messages.flush()
+            self._tell()
             more = select.POLLOUT if self._messages.unsent else 0
             self._poll.modify(connection, select.POLLIN | more)
         self._kill_all()
 
+    def _tell(self) -> None:
+        """Send answers: at once if the program has something to do because of them."""
+        if not self._answers:
+            self._messages.flush()
+            return
+        now = time.monotonic()
+        if self._held_since is None:
+            self._held_since = now
+        if self._urgent or now - self._held_since >= _HOLD:
+            self._messages.put(self._answers)
+            self._answers = []
+            self._held_since = None
+            self._urgent = False
+
     def _timeout(self) -> float | None:
         due = [each[0][0] for each in (self._timers, self._waiting) if each]
+        if self._held_since is not None:
+            due.append(self._held_since + _HOLD)
         return max(0.0, (min(due) - time.monotonic()) * 1000 + 1) if due else None
 
     def _take(self, messages: Iterable[Any]) -> None:
@@ -275,6 +291,7 @@ class Commander:
                 if key in self._lanes:
                     self._lanes[key].clear()
                 self._answers.append(("recalled", key, tokens))
+                self._urgent = True
             elif key in self._tokens:
                 self._end(self._tokens[key], STOPPED)
             else:
@@ -287,6 +304,7 @@ class Commander:
                 if each[0] == token:
                     queue.remove(each)
                     self._answers.append(("refused", token, "it was cancelled", None))
+                    self._urgent = True
                     return
         for waiting in self._waiting:
             if waiting[1] == token:
@@ -301,6 +319,7 @@ class Commander:
     def _next(self, lane: int) -> None:
         """A lane is free: start what comes next in it."""
         queue = self._lanes[lane]
+        self._urgent = self._urgent or len(queue) < 3
         if queue:
             token, command = queue.popleft()
             self._start(token, command, lane, time.monotonic() + _PATIENCE_FOR_ROOM)

@@ -65,10 +65,10 @@ class CommandRunner(Runner):
         seconds = self._seconds.get(task._task.words[0])
         if seconds is None:
             return []
-        most = min(MOST_AHEAD, int(AHEAD / max(seconds, 1e-6))) - len(lane.tasks)
-        if most <= 0:
+        most, there = min(MOST_AHEAD, int(AHEAD / max(seconds, 1e-6))), len(lane.tasks)
+        if there > most // 2:  # several at a time cost less
             return []
-        return self._engine.scheduler.more(lane.placement, lane.priority, COMMAND, most)
+        return self._engine.scheduler.more(lane.placement, lane.priority, COMMAND, most - there)
 
     def _send(self, lane: Lane, tasks: list[TaskFuture[Any]]) -> None:
         engine = self._engine
