@@ -150,6 +150,11 @@ class Scheduler:
         count = len(self._nodes)
         return f"it needs {request}, and there {_are(count)} with {most} each"
 
+    @property
+    def idle_cores(self) -> bool:
+        """Whether a core is free somewhere."""
+        return any(node.cores for node in self._nodes)
+
     def free(self) -> list[NodeResources]:
         """What is free. Of GPUs, those that nobody uses a part of."""
         return [

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from task_helpers import WAIT, alive, numbers
@@ -236,6 +237,33 @@ def test_a_long_command_holds_nobody_up(engine: LocalEngine) -> None:
     assert all(future.result(WAIT).ok for future in others)
     assert not long.done()
     assert long.cancel()
+
+
+@pytest.mark.parametrize("what", ["commands", "functions"])
+def test_nobody_waits_behind_a_long_task_because_of_a_large_one(
+    engine: LocalEngine, what: str
+) -> None:
+    """Two cores: a long task, a task that needs both, and short ones that one core is free for."""
+
+    def work(seconds: float) -> None:
+        time.sleep(seconds)
+
+    def launch(seconds: float) -> Any:
+        if what == "functions":
+            return engine.submit(work, seconds)
+        return engine.launch(shell(f"sleep {seconds}"))
+
+    for future in [launch(0) for _ in range(50)]:
+        future.result(WAIT)
+    for seconds in (0.2, 0.4):
+        engine.launch(TaskSpec(["sleep", str(seconds)]))
+    long, short = launch(600), [launch(0) for _ in range(8)]  # some are sent ahead behind it
+    large = engine.launch(shell("true", cores=2))
+    for future in short:
+        future.result(WAIT)
+    assert not large.done()
+    assert long.cancel()
+    assert large.result(WAIT).ok
 
 
 def test_cancel_among_commands_that_were_sent_ahead(engine: LocalEngine, tmp_path: Path) -> None:

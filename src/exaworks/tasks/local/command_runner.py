@@ -160,7 +160,7 @@ class CommandRunner(Runner):
         """See :meth:`Runner.balance`."""
         if self._balancing or not any(self._long_lanes()):
             return
-        if self._engine.scheduler.free()[0].cores:
+        if self._engine.scheduler.idle_cores:
             self._balancing = True
             self._engine.reactor.call_later(LATE, self._balance)
 

@@ -265,7 +265,7 @@ class LocalEngine(LocalBase):
                 self._runner(found[0]).start(*found)
             if self._max_waiting is not None and scheduler.waiting < waiting:
                 self._room.notify_all()
-        if not scheduler.waiting:
+        if scheduler.idle_cores:
             for runner in self._runners:
                 runner.balance()
 
