@@ -12,7 +12,7 @@
 Importing this package starts no thread and no process.
 """
 
-from exaworks.psij.descriptor import Descriptor
+from exaworks.core.plugins import Descriptor
 from exaworks.psij.exceptions import (
     InvalidJobException,
     InvalidJobTypeException,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 from weakref import WeakKeyDictionary
 
+from exaworks.core.plugins import Descriptor, Registry
 from exaworks.psij import delivery
-from exaworks.psij.descriptor import Descriptor, Registry
 from exaworks.psij.exceptions import InvalidStateException, PSIJException, SubmitException
 from exaworks.psij.executors import BUILTIN
 from exaworks.psij.job import AnyCallback, Job, JobStatusCallback, as_callback
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BulkSubmitException", "JobExecutor", "Rendered"]
 
-registry = Registry("executor", BUILTIN)
+registry = Registry("executor", BUILTIN, "exaworks.psij.executors")
 
 _SITE = "site:"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, cast
 
-from exaworks.psij.descriptor import Descriptor, Registry
+from exaworks.core.plugins import Descriptor, Registry
 from exaworks.psij.job_executor_config import JobExecutorConfig
 from exaworks.psij.launchers import BUILTIN
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Launcher"]
 
-registry = Registry("launcher", BUILTIN)
+registry = Registry("launcher", BUILTIN, "exaworks.psij.launchers")
 
 
 class Launcher(ABC):

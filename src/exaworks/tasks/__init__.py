@@ -9,7 +9,8 @@
         print(engine.launch(TaskSpec(["date"])).result().text)
 """
 
-from exaworks.tasks.engine import Engine, EngineResources, as_completed
+from exaworks.tasks.engine import Engine, EngineResources, Features, as_completed
+from exaworks.tasks.engines import engine_class, engine_descriptors, get_engine
 from exaworks.tasks.errors import (
     EngineClosedError,
     InvalidTaskError,
@@ -35,6 +36,7 @@ __all__ = [
     "Engine",
     "EngineClosedError",
     "EngineResources",
+    "Features",
     "InlineEngine",
     "InvalidTaskError",
     "LocalEngine",
@@ -55,4 +57,7 @@ __all__ = [
     "UnsupportedError",
     "WorkerLost",
     "as_completed",
+    "engine_class",
+    "engine_descriptors",
+    "get_engine",
 ]

@@ -21,7 +21,7 @@ from exaworks.tasks.options import DEFAULT, Options
 from exaworks.tasks.resources import NodeResources, Resources
 from exaworks.tasks.spec import TaskSpec
 
-__all__ = ["Engine", "EngineResources", "as_completed"]
+__all__ = ["Engine", "EngineResources", "Features", "as_completed"]
 
 T = TypeVar("T")
 
@@ -43,6 +43,32 @@ class EngineResources:
     running: int
 
 
+@dataclass(frozen=True)
+class Features:
+    """What an engine can do; ``exaworks engines`` and the documentation show it.
+
+    What it cannot do it refuses at submission (:class:`UnsupportedError`).
+
+    Attributes:
+        where: where tasks run, in a few words.
+        workers: functions run in processes of their own: if one dies, that costs its task only.
+        cancel_running: tasks that run can be cancelled, and have time limits.
+        spread: ranks of one command may be on several nodes.
+        several_nodes: it can have several nodes.
+        allocation: it can be booted in an :class:`Allocation`.
+        extra: the extra of this distribution that it needs, as in ``pip install exaworks[dask]``;
+            ``None``: nothing.
+    """
+
+    where: str
+    workers: bool = True
+    cancel_running: bool = True
+    spread: bool = False
+    several_nodes: bool = False
+    allocation: bool = False
+    extra: str | None = None
+
+
 class Engine(concurrent.futures.Executor):
     """Runs tasks: Python functions and commands.
 
@@ -53,6 +79,14 @@ class Engine(concurrent.futures.Executor):
 
     name: ClassVar[str]
     """What the engine is called in configurations and on the command line."""
+
+    features: ClassVar[Features]
+    """What it can do."""
+
+    @classmethod
+    def unusable(cls) -> str | None:
+        """Why it cannot be used here, and what would help; ``None``: it can."""
+        return None
 
     _numbers: ClassVar[Iterator[int]] = itertools.count(1)
 

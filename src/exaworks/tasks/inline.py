@@ -32,7 +32,7 @@ from exaworks.core.workers.commands import (
     memory_of,
     open_stream,
 )
-from exaworks.tasks.engine import Engine, EngineResources, this_node
+from exaworks.tasks.engine import Engine, EngineResources, Features, this_node
 from exaworks.tasks.errors import EngineClosedError, InvalidTaskError, TaskFailed
 from exaworks.tasks.future import Failure, TaskFuture, Times, Value
 from exaworks.tasks.local.commands import command_words, outcome_of, variables_for
@@ -56,6 +56,9 @@ class InlineEngine(Engine):
     """
 
     name: ClassVar[str] = "inline"
+    features: ClassVar[Features] = Features(
+        "in the calling process", workers=False, cancel_running=False
+    )
 
     def __init__(
         self, cores: int | None = None, *, gpus: int = 0, memory: int | None = None

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from exaworks.core.plugins import Registry
 from exaworks.psij import Descriptor, JobExecutor, Launcher
-from exaworks.psij.descriptor import Registry
 
 
 def registry() -> Registry:
@@ -14,7 +14,7 @@ def registry() -> Registry:
         Descriptor("a", "0.9", "collections.deque"),
         Descriptor("a", "0.10", "collections.Counter", aliases=["b"]),
         Descriptor("broken", "1", "no.such.module.Class"),
-    ])  # fmt: skip
+    ], "things")  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_plugins_of_third_parties(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "[exaworks.psij.launchers]\nacme = acme_hpc:LAUNCHERS\nbad = acme_hpc:NONE\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    things = Registry("launcher", [])
+    things = Registry("launcher", [], "exaworks.psij.launchers")
     assert things.names() == {"acme"}
     assert things.find("acme")[1].__module__ == "acme_hpc"
     monkeypatch.delitem(sys.modules, "acme_hpc", raising=False)

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from exaworks.psij import Descriptor
-from exaworks.psij.descriptor import Registry
+from exaworks.core.plugins import Registry
 from exaworks.psij.job_executor import registry as executors
 from exaworks.psij.job_launcher import registry as launchers
 

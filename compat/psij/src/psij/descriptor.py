@@ -1,6 +1,6 @@
-"""Descriptors of plugins: see :mod:`exaworks.psij.descriptor`."""
+"""Descriptors of plugins: see :mod:`exaworks.core.plugins`."""
 
-from exaworks.psij.descriptor import (
+from exaworks.core.plugins import (
     Descriptor,
     Registry,
 )

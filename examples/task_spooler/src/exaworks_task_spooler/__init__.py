@@ -1,6 +1,6 @@
 """The entry point: which executors this distribution has, and where. It imports nothing else."""
 
-from exaworks.psij.descriptor import Descriptor
+from exaworks.psij import Descriptor
 
 __all__ = ["EXECUTORS"]
 

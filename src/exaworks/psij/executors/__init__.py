@@ -1,6 +1,6 @@
 """Executors that come with the package. Each is one module of this folder."""
 
-from exaworks.psij.descriptor import Descriptor
+from exaworks.core.plugins import Descriptor
 
 __all__ = ["BUILTIN"]
 

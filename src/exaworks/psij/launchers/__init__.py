@@ -1,6 +1,6 @@
 """Launchers that come with the package. Each is one class in a module of this folder."""
 
-from exaworks.psij.descriptor import Descriptor
+from exaworks.core.plugins import Descriptor
 
 __all__ = ["BUILTIN"]
 

@@ -12,7 +12,7 @@ from concurrent.futures._base import CANCELLED_AND_NOTIFIED, PENDING, RUNNING
 from typing import Any, ClassVar, TypeVar
 
 from exaworks.core.workers.wire import pack
-from exaworks.tasks.engine import EngineResources, this_node
+from exaworks.tasks.engine import EngineResources, Features, this_node
 from exaworks.tasks.errors import EngineClosedError, InvalidTaskError
 from exaworks.tasks.future import TaskFuture
 from exaworks.tasks.local.base import ALONE, CALL, COMMAND, LocalBase, Runner
@@ -47,6 +47,7 @@ class LocalEngine(LocalBase):
     """
 
     name: ClassVar[str] = "local"
+    features: ClassVar[Features] = Features("on this machine")
 
     def __init__(
         self,

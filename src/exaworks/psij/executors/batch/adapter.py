@@ -3,7 +3,7 @@
 An adapter is pure: it does no I/O and keeps no state. It renders options, names the commands to
 run, and reads what they print. To support another scheduler, subclass :class:`SchedulerAdapter`,
 bind it in a subclass of :class:`~exaworks.psij.executors.batch.executor.BatchExecutor`, and
-register that with a :class:`~exaworks.psij.descriptor.Descriptor`.
+register that with a :class:`~exaworks.core.plugins.Descriptor`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How executors and launchers are found by name."""
+"""How executors, launchers and engines are found by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Descriptor:
-    """Where the implementation of an executor or launcher is.
+    """Where the implementation of an executor, launcher or engine is.
 
     Attributes:
         name: the name to instantiate it by.
@@ -78,14 +78,16 @@ class _Entry:
 
 
 class Registry:
-    """Executors or launchers by name and version. Classes are imported when first used.
+    """Implementations of one kind, by name and version. Classes are imported when first used.
 
-    Third parties add to it with an entry point in the group ``exaworks.psij.executors`` or
-    ``exaworks.psij.launchers`` whose value is a :class:`Descriptor` or a list of them.
+    Third parties add to it with an entry point in its group, such as ``exaworks.psij.executors``,
+    ``exaworks.psij.launchers`` or ``exaworks.tasks.engines``, whose value is a
+    :class:`Descriptor` or a list of them.
     """
 
-    def __init__(self, kind: str, builtin: Iterable[Descriptor]) -> None:
+    def __init__(self, kind: str, builtin: Iterable[Descriptor], group: str) -> None:
         self.kind = kind
+        self._group = group
         self._entries: dict[str, list[_Entry]] = {}
         self._sources: list[Callable[[], None]] = [self._read_entry_points]
         self._entry_points_read = False
@@ -192,7 +194,7 @@ class Registry:
             self._entry_points_read = True
             from importlib.metadata import entry_points
 
-            for point in entry_points(group=f"exaworks.psij.{self.kind}s"):
+            for point in entry_points(group=self._group):
                 try:
                     value = point.load()
                     for descriptor in [value] if isinstance(value, Descriptor) else value:

@@ -1,0 +1,65 @@
+"""Engines by name. Those that run on another system are each one module of this folder.
+
+A distribution of its own adds an engine with an entry point in the group ``exaworks.tasks.engines``
+whose value is a :class:`~exaworks.psij.Descriptor` or a list of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exaworks.core.plugins import Descriptor, Registry
+from exaworks.tasks.engine import Engine
+from exaworks.tasks.errors import InvalidTaskError
+
+__all__ = ["engine_class", "engine_descriptors", "get_engine"]
+
+_HERE = "exaworks.tasks.engines"
+
+_registry = Registry(
+    "engine",
+    (
+        Descriptor(
+            "local", "0.3.0", "exaworks.tasks.local.engine.LocalEngine", nice_name="This machine"
+        ),
+        Descriptor(
+            "inline", "0.3.0", "exaworks.tasks.inline.InlineEngine", nice_name="This process"
+        ),
+    ),
+    "exaworks.tasks.engines",
+)
+
+
+def engine_descriptors() -> list[Descriptor]:
+    """All engines that are known, in order of name; none is imported."""
+    return _registry.descriptors()
+
+
+def engine_class(name: str) -> type[Engine]:
+    """The class of an engine.
+
+    Raises:
+        InvalidTaskError: there is none of that name, or it cannot be loaded.
+    """
+    try:
+        return _registry.find(name)[1]
+    except ValueError as problem:
+        raise InvalidTaskError(str(problem)) from problem
+
+
+def get_engine(name: str = "local", **settings: Any) -> Engine:
+    """Start an engine by its name.
+
+    Args:
+        name: such as ``"local"``; ``exaworks engines`` lists them.
+        settings: arguments of its class.
+
+    Raises:
+        InvalidTaskError: there is none of that name, it cannot be loaded, or an argument makes no
+            sense.
+    """
+    cls = engine_class(name)
+    try:
+        return cls(**settings)
+    except TypeError as problem:
+        raise InvalidTaskError(f"the engine {name!r}: {problem}") from problem
