@@ -5,12 +5,15 @@ of submission; so the cost of a decision depends on the number of classes, not o
 classes of the highest priority the oldest task that fits goes first. A task that does not fit may
 be overtaken by younger or less urgent ones that do, but only for :attr:`Scheduler.patience`
 seconds: then nothing is started until it fits.
+
+Nodes come and go. A node may have an end: then only tasks are started there that say how long they
+may take, and have so much time left, or that do not say it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +22,7 @@ from exaworks.tasks.resources import NodeResources, Resources
 __all__ = ["Placement", "Rank", "Scheduler"]
 
 _EPSILON = 1e-9
+_NEVER = float("inf")
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,9 @@ class Placement:
 class _Node:
     """What is free on a node."""
 
-    def __init__(self, has: NodeResources) -> None:
+    def __init__(self, has: NodeResources, end: float = _NEVER) -> None:
         self.has = has
+        self.end = end
         self.cores = list(reversed(has.cores))  # the lowest is taken first, from the end
         self.gpus = dict.fromkeys(has.gpus, 1.0)
         self.memory = has.memory
@@ -101,12 +106,15 @@ class _Node:
             self.memory += request.memory
 
 
+_Key = tuple[Resources, str, float]
+
+
 class _Class:
     """Tasks of one priority that need the same, in order."""
 
     __slots__ = ("blocked_since", "key", "request", "tasks")
 
-    def __init__(self, key: tuple[Resources, str]) -> None:
+    def __init__(self, key: _Key) -> None:
         self.key = key
         self.request = key[0]
         self.tasks: deque[tuple[int, Any]] = deque()
@@ -119,16 +127,24 @@ class Scheduler:
     Not thread-safe. Every method takes as long as there are classes, at most.
     """
 
-    def __init__(self, nodes: Sequence[NodeResources], patience: float = 5.0) -> None:
+    def __init__(
+        self, nodes: Sequence[NodeResources], patience: float = 5.0, spread: bool = True
+    ) -> None:
         """Begin with all resources free.
 
         Args:
             nodes: what there is.
             patience: for how many seconds a task that does not fit may be overtaken.
+            spread: the ranks of a task may be on several nodes.
         """
         self.patience = patience
-        self._nodes = [_Node(node) for node in nodes]
-        self._classes: dict[int, dict[tuple[Resources, str], _Class]] = {}
+        self.spread = spread
+        self._nodes: dict[int, _Node] = {}
+        self._with_cores: dict[int, _Node] = {}  # those of which a core is free
+        self._node_count = 0
+        for node in nodes:
+            self.add_node(node)
+        self._classes: dict[int, dict[_Key, _Class]] = {}
         self._priorities: list[int] = []  # of classes that are there, the highest first
         self._where: dict[str, int] = {}
         self._removed: set[Hashable] = set()
@@ -138,22 +154,58 @@ class Scheduler:
 
     # What there is
 
-    def impossible(self, request: Resources) -> str | None:
-        """Why a task could never run, even if all were free; ``None`` if it could."""
-        empty = [_Node(node.has) for node in self._nodes]
-        if _fit(empty, request, range(len(empty))) is not None:
+    def add_node(self, has: NodeResources, end: float = _NEVER) -> int:
+        """A node is there.
+
+        Args:
+            has: what it has; all of it is free.
+            end: when it will go, on the clock of :meth:`next`.
+
+        Returns:
+            its number.
+        """
+        number = self._node_count
+        self._node_count += 1
+        self._nodes[number] = node = _Node(has, end)
+        if node.cores:
+            self._with_cores[number] = node
+        return number
+
+    def remove_node(self, number: int) -> None:
+        """A node is gone. What tasks had there is gone, too."""
+        del self._nodes[number]
+        self._with_cores.pop(number, None)
+        self._where = {word: node for word, node in self._where.items() if node != number}
+
+    def nodes(self) -> dict[int, NodeResources]:
+        """The nodes that are there, by number."""
+        return {number: node.has for number, node in self._nodes.items()}
+
+    def impossible(self, request: Resources, also: Iterable[NodeResources] = ()) -> str | None:
+        """Why a task could never run, even if all were free; ``None`` if it could.
+
+        Args:
+            request: what it needs.
+            also: nodes that are still to come.
+        """
+        there = [*(node.has for node in self._nodes.values()), *also]
+        empty = {number: _Node(has) for number, has in enumerate(there)}
+        if self._fit(empty, request) is not None:
             return None
-        has = self._nodes[0].has if self._nodes else NodeResources("", ())
+        has = max(there, key=lambda node: len(node.cores), default=NodeResources("", ()))
         most = f"{len(has.cores)} cores, {len(has.gpus)} GPUs"
         if has.memory:
             most += f" and {has.memory / 2**20:g} MiB"
-        count = len(self._nodes)
-        return f"it needs {request}, and there {_are(count)} with {most} each"
+        each = "each" if all(_same(has, node) for node in there) else "at most"
+        text = f"it needs {request}, and there {_are(len(there))} with {most} {each}"
+        if request.ranks > 1 and not self.spread and len(there) > 1:
+            text += "; this engine cannot spread the ranks of a task over nodes"
+        return text
 
     @property
     def idle_cores(self) -> bool:
         """Whether a core is free somewhere."""
-        return any(node.cores for node in self._nodes)
+        return bool(self._with_cores)
 
     def free(self) -> list[NodeResources]:
         """What is free. Of GPUs, those that nobody uses a part of."""
@@ -164,18 +216,33 @@ class Scheduler:
                 tuple(name for name, free in node.gpus.items() if free == 1.0),
                 node.memory,
             )
-            for node in self._nodes
+            for node in self._nodes.values()
         ]
 
     # Tasks
 
-    def add(self, task: Hashable, request: Resources, priority: int = 0, kind: str = "") -> None:
-        """Let a task wait."""
+    def add(
+        self,
+        task: Hashable,
+        request: Resources,
+        priority: int = 0,
+        kind: str = "",
+        seconds: float = 0.0,
+    ) -> None:
+        """Let a task wait.
+
+        Args:
+            task: it.
+            request: what it needs.
+            priority: tasks with a higher number go first.
+            kind: see :meth:`next`.
+            seconds: for so long a node must still be there; 0: that is not known.
+        """
         classes = self._classes.get(priority)
         if classes is None:
             classes = self._classes[priority] = {}
             self._priorities = sorted(self._classes, reverse=True)
-        key = (request, kind)
+        key = (request, kind, seconds)
         found = classes.get(key)
         if found is None:
             found = classes[key] = _Class(key)
@@ -184,12 +251,17 @@ class Scheduler:
         self.waiting += 1
 
     def put_back(
-        self, tasks: Sequence[Hashable], request: Resources, priority: int = 0, kind: str = ""
+        self,
+        tasks: Sequence[Hashable],
+        request: Resources,
+        priority: int = 0,
+        kind: str = "",
+        seconds: float = 0.0,
     ) -> None:
         """Let tasks that did not run after all wait again, before all others of their class."""
         for task in tasks:
-            self.add(task, request, priority, kind)
-        queue = self._classes[priority][request, kind].tasks
+            self.add(task, request, priority, kind, seconds)
+        queue = self._classes[priority][request, kind, seconds].tasks
         oldest = queue[0][0]
         last = [queue.pop()[1] for _ in tasks]
         queue.extendleft((oldest, task) for task in last)
@@ -201,18 +273,23 @@ class Scheduler:
 
     def clear(self) -> list[Any]:
         """Forget all tasks that wait; return them."""
-        tasks = [
-            task
-            for classes in self._classes.values()
-            for group in classes.values()
-            for _, task in group.tasks
-            if task not in self._removed
-        ]
-        self._classes.clear()
-        self._priorities.clear()
-        self._removed.clear()
-        self.waiting = 0
-        return tasks
+        return self.take_out(lambda request: True)
+
+    def take_out(self, which: Callable[[Resources], bool]) -> list[Any]:
+        """Forget the tasks that wait and need what ``which`` says; return them."""
+        found: list[Any] = []
+        for priority in tuple(self._priorities):
+            for group in tuple(self._classes[priority].values()):
+                if not which(group.request):
+                    continue
+                for _, task in group.tasks:
+                    if task in self._removed:
+                        self._removed.discard(task)
+                    else:
+                        found.append(task)
+                self._drop(priority, group)
+        self.waiting -= len(found)
+        return found
 
     def next(self, now: float, without: Collection[str] = ()) -> tuple[Any, Placement] | None:
         """The task to start now, and where; ``None``: nothing that waits fits.
@@ -227,7 +304,10 @@ class Scheduler:
             for group in self._oldest_first(priority):
                 if group.key[1] in without:
                     continue
-                placement = self._place(group.request)
+                until = now + group.key[2]
+                if group.key[2] and not any(node.end >= until for node in self._nodes.values()):
+                    continue  # it waits for a node that is still to come, and holds nobody up
+                placement = self._place(group.request, until)
                 if placement is not None:
                     group.blocked_since = None
                     return self._pop(priority, group), placement
@@ -240,7 +320,8 @@ class Scheduler:
     def more(self, placement: Placement, priority: int, kind: str, limit: int) -> list[Any]:
         """Tasks to run after one of the same class, with what that has.
 
-        There are none if something waits that is more urgent or older.
+        There are none if something waits that is more urgent or older, or if it is known how long
+        they take.
 
         Args:
             placement: what the task has.
@@ -251,7 +332,7 @@ class Scheduler:
         if not self.waiting or self._priorities[0] != priority:
             return []
         groups = self._classes[priority]
-        group = groups.get((placement.request, kind))
+        group = groups.get((placement.request, kind, 0.0))
         if group is None:
             return []
         others = (each.tasks[0][0] for each in groups.values() if each is not group and each.tasks)
@@ -272,11 +353,16 @@ class Scheduler:
     def release(self, placement: Placement) -> None:
         """Take back what a task had."""
         for rank in placement.ranks:
-            self._nodes[rank.node].give_back(rank, placement.request)
+            node = self._nodes.get(rank.node)
+            if node is not None:
+                node.give_back(rank, placement.request)
+                self._with_cores[rank.node] = node
 
-    def why_waiting(self, request: Resources, priority: int, kind: str, now: float) -> str:
+    def why_waiting(
+        self, request: Resources, priority: int, kind: str, now: float, seconds: float = 0.0
+    ) -> str:
         """Why a task of that class that waits does not run, for people."""
-        group = self._classes.get(priority, {}).get((request, kind))
+        group = self._classes.get(priority, {}).get((request, kind, seconds))
         ahead = sum(
             len(each.tasks)
             for level in self._priorities
@@ -285,13 +371,17 @@ class Scheduler:
         )
         if ahead:
             return f"{ahead} tasks with a higher priority wait, too"
-        if self._place_only(request):
+        if not self._nodes:
+            return "no node is there yet"
+        if self._fit_here(request, now + seconds) is not None:
             for each in self._priorities:
                 for other in self._classes[each].values():
                     since = other.blocked_since
                     if other is not group and since is not None and now - since > self.patience:
                         return f"an older task that needs {other.request} must be started first"
             return "it is about to start"
+        if self._fit_here(request, 0.0) is not None:
+            return f"no node that has room for it will be there for {seconds:g} s, its time limit"
         lacking = self._lacking(request)
         before = f", and {len(group.tasks) - 1} others wait for the same" if group else ""
         return f"it needs {request}; there is not enough of: {lacking}{before}"
@@ -325,44 +415,68 @@ class Scheduler:
             del self._classes[priority]
             self._priorities.remove(priority)
 
-    def _place(self, request: Resources) -> Placement | None:
-        counts = self._fit_here(request)
+    def _place(self, request: Resources, until: float) -> Placement | None:
+        counts = self._fit_here(request, until)
         if counts is None:
             return None
-        ranks = tuple(
-            self._nodes[number].take(number, request)
-            for number, count in counts
-            for _ in range(count)
-        )
+        ranks = []
+        for number, count in counts:
+            node = self._nodes[number]
+            ranks += [node.take(number, request) for _ in range(count)]
+            if not node.cores:
+                del self._with_cores[number]
         if request.colocate is not None:
             self._where.setdefault(request.colocate, ranks[0].node)
-        return Placement(request, ranks)
+        return Placement(request, tuple(ranks))
 
-    def _place_only(self, request: Resources) -> bool:
-        return self._fit_here(request) is not None
-
-    def _fit_here(self, request: Resources) -> list[tuple[int, int]] | None:
-        numbers: Sequence[int] = range(len(self._nodes))
+    def _fit_here(self, request: Resources, until: float) -> list[tuple[int, int]] | None:
+        """How many ranks go to which node, of those that are there until then."""
+        nodes: Mapping[int, _Node] = self._with_cores
         if request.colocate is not None:
             if request.colocate in self._where:
-                numbers = [self._where[request.colocate]]
-            return next(
-                (fit for n in numbers if (fit := _fit(self._nodes, request, [n])) is not None), None
-            )
-        return _fit(self._nodes, request, numbers)
+                number = self._where[request.colocate]
+                nodes = {number: self._nodes[number]}
+            for number, node in nodes.items():
+                fit = self._fit({number: node}, request, until)
+                if fit is not None:
+                    return fit
+            return None
+        return self._fit(nodes, request, until)
+
+    def _fit(
+        self, nodes: Mapping[int, _Node], request: Resources, until: float = 0.0
+    ) -> list[tuple[int, int]] | None:
+        """How many ranks go to which node; ``None`` if they do not fit."""
+        if request.nodes is not None and request.nodes > 1:
+            each = request.ranks // request.nodes
+            chosen: list[tuple[int, int]] = []
+            if self.spread:
+                for number, node in nodes.items():
+                    if node.end >= until and node.room(request) >= each:
+                        chosen.append((number, each))
+                        if len(chosen) == request.nodes:
+                            return chosen
+            return None
+        found, left = [], request.ranks
+        for number, node in nodes.items():
+            room = node.room(request) if node.end >= until else 0
+            if room >= request.ranks:
+                return [(number, request.ranks)]
+            if room and left:
+                found.append((number, min(room, left)))
+                left -= found[-1][1]
+        return found if self.spread and request.nodes is None and not left else None
 
     def _lacking(self, request: Resources) -> str:
         words = []
         whole = Resources(ranks=request.ranks, cores=request.cores, nodes=request.nodes)
-        if not self._place_only(whole):
+        if self._fit_here(whole, 0.0) is None:
             words.append("cores")
-        if request.gpus and not self._place_only(
-            Resources(ranks=request.ranks, gpus=request.gpus, nodes=request.nodes)
-        ):
+        gpus = Resources(ranks=request.ranks, gpus=request.gpus, nodes=request.nodes)
+        if request.gpus and self._fit_here(gpus, 0.0) is None:
             words.append("GPUs")
-        if request.memory and not self._place_only(
-            Resources(ranks=request.ranks, memory=request.memory, nodes=request.nodes)
-        ):
+        memory = Resources(ranks=request.ranks, memory=request.memory, nodes=request.nodes)
+        if request.memory and self._fit_here(memory, 0.0) is None:
             words.append("memory")
         if not words:
             words.append("room on one node" if request.colocate or request.nodes else "all of it")
@@ -373,20 +487,9 @@ def _are(count: int) -> str:
     return "is 1 node" if count == 1 else f"are {count} nodes"
 
 
-def _fit(
-    nodes: Sequence[_Node], request: Resources, numbers: Sequence[int]
-) -> list[tuple[int, int]] | None:
-    """How many ranks go to which node; ``None`` if they do not fit."""
-    if request.nodes is not None:
-        each = request.ranks // request.nodes
-        chosen = [n for n in numbers if nodes[n].room(request) >= each][: request.nodes]
-        return [(n, each) for n in chosen] if len(chosen) == request.nodes else None
-    found, left = [], request.ranks
-    for number in numbers:
-        count = min(left, nodes[number].room(request))
-        if count:
-            found.append((number, count))
-            left -= count
-            if not left:
-                return found
-    return None
+def _same(one: NodeResources, other: NodeResources) -> bool:
+    return (len(one.cores), len(one.gpus), one.memory) == (
+        len(other.cores),
+        len(other.gpus),
+        other.memory,
+    )
