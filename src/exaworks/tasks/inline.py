@@ -32,10 +32,10 @@ from exaworks.core.workers.commands import (
     memory_of,
     open_stream,
 )
+from exaworks.tasks.commands import command_words, outcome_of, variables_for
 from exaworks.tasks.engine import Engine, EngineResources, Features, this_node
 from exaworks.tasks.errors import EngineClosedError, InvalidTaskError, TaskFailed
 from exaworks.tasks.future import Failure, TaskFuture, Times, Value
-from exaworks.tasks.local.commands import command_words, outcome_of, variables_for
 from exaworks.tasks.options import Options
 from exaworks.tasks.resources import NodeResources
 from exaworks.tasks.scheduler import Placement, Scheduler

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from exaworks.psij import JobSpec, ResourceSpecV1, StageIn
 from exaworks.tasks import InvalidTaskError, Resources, TaskSpec, UnsupportedError
-from exaworks.tasks.local.commands import command_words
+from exaworks.tasks.commands import command_words
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 specs = st.builds(

@@ -9,17 +9,12 @@ from functools import partial
 from typing import Any
 
 from exaworks.core.workers.commands import Ending
+from exaworks.tasks.commands import CommandTask, make_command, outcome_of
 from exaworks.tasks.errors import TaskFailed
 from exaworks.tasks.future import TaskFuture
-from exaworks.tasks.local.base import COMMAND, LocalBase, Runner, exit_code, how_ended
-from exaworks.tasks.local.commands import (
-    CommanderLink,
-    CommandTask,
-    Environments,
-    Lane,
-    make_command,
-    outcome_of,
-)
+from exaworks.tasks.local.base import LocalBase, Runner
+from exaworks.tasks.local.commander import CommanderLink, Lane
+from exaworks.tasks.queued import COMMAND, exit_code, how_ended
 from exaworks.tasks.scheduler import Placement
 
 __all__ = ["CommandRunner"]
@@ -52,7 +47,6 @@ class CommandRunner(Runner):
         self._most = min(MOST_COMMANDERS, len(engine.node.cores), os.cpu_count() or 1)
         self._seconds: dict[str, float] = {}
         self._balancing = False
-        self.environments = Environments()
 
     def start(self, task: TaskFuture[Any], placement: Placement) -> None:
         """See :meth:`Runner.start`."""
@@ -78,7 +72,7 @@ class CommandRunner(Runner):
             gpus = bool(engine.node.gpus)
             command = make_command(task, lane.placement, engine.bind, gpus, self._capture)
             commands.append((task, command))
-        lane.commander.run(lane, commands, self.environments)
+        lane.commander.run(lane, commands, engine.environments)
 
     def _least_busy(self) -> CommanderLink:
         commanders = self._commanders.values()

@@ -8,13 +8,14 @@ from functools import partial
 from typing import Any
 
 from exaworks.core.workers.wire import BEGUN
+from exaworks.tasks.calls import Call
 from exaworks.tasks.errors import TaskTimeout
 from exaworks.tasks.future import TaskFuture
 from exaworks.tasks.gpus import gpu_variables
-from exaworks.tasks.local.base import ALONE, LocalBase, Runner, exit_code, how_ended
-from exaworks.tasks.local.functions import Call
+from exaworks.tasks.local.base import LocalBase, Runner
 from exaworks.tasks.local.link import MOST_AHEAD, Answer, WorkerLink
 from exaworks.tasks.local.outcome import Received
+from exaworks.tasks.queued import ALONE, exit_code, how_ended
 from exaworks.tasks.scheduler import Placement
 
 __all__ = ["Crew"]
@@ -197,7 +198,7 @@ class Crew(Runner):
         worker = self._choose(placement)
         worker.placement = placement
         worker.priority = call.options.priority
-        worker.kind = self._engine.kind_of(task)
+        worker.kind = self._engine.kind_of(call)
         worker.last_heard = time.monotonic()
         futures = [task]
         if worker.kind != ALONE:

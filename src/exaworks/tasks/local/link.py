@@ -25,8 +25,8 @@ from exaworks.core.workers.wire import (
     Inbox,
     Packed,
 )
+from exaworks.tasks.calls import Call, Function
 from exaworks.tasks.future import TaskFuture
-from exaworks.tasks.local.functions import Call, Function
 from exaworks.tasks.scheduler import Placement
 
 __all__ = ["MOST_AHEAD", "Answer", "WorkerLink"]
