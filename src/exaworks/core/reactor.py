@@ -94,6 +94,9 @@ class Reactor:
     def _close(self) -> None:
         self._selector.close()
         os.close(self._wake_r)
+        # The other end stays as long as this object does: other threads may still write to it.
+
+    def __del__(self) -> None:
         os.close(self._wake_w)
 
     def _new_thread(self) -> threading.Thread:
@@ -117,7 +120,7 @@ class Reactor:
         """Let the thread end after what it is at. Not for the shared reactor. From any thread."""
         self._stopped = True
         self._soon.append(lambda: None)
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
             os.write(self._wake_w, b"\0")
 
     def in_thread(self) -> bool:
@@ -178,7 +181,8 @@ class Reactor:
     def _wake(self) -> None:
         if self.in_thread():
             return
-        with contextlib.suppress(BlockingIOError):  # full of wake-ups: one more changes nothing
+        # Full of wake-ups: one more changes nothing. Or the thread has ended.
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
             os.write(self._wake_w, b"\0")
 
     def _drain_wakeups(self) -> None:

@@ -9,11 +9,14 @@
         print(engine.launch(TaskSpec(["date"])).result().text)
 """
 
+from exaworks.tasks.allocation import Allocation, AllocationSpec
 from exaworks.tasks.engine import Engine, EngineResources, Features, as_completed
 from exaworks.tasks.engines import engine_class, engine_descriptors, get_engine
 from exaworks.tasks.errors import (
     EngineClosedError,
+    EngineFailed,
     InvalidTaskError,
+    NodeLost,
     OutOfMemory,
     RemoteError,
     RemoteTraceback,
@@ -33,13 +36,17 @@ from exaworks.tasks.spec import TaskSpec
 from exaworks.tasks.state import TaskState
 
 __all__ = [
+    "Allocation",
+    "AllocationSpec",
     "Engine",
     "EngineClosedError",
+    "EngineFailed",
     "EngineResources",
     "Features",
     "InlineEngine",
     "InvalidTaskError",
     "LocalEngine",
+    "NodeLost",
     "NodeResources",
     "OutOfMemory",
     "RemoteError",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from typing import Any
 
 from exaworks.core.workers.commands import LOST, OUT_OF_MEMORY, OUT_OF_TIME, Command, Ending
@@ -69,15 +70,21 @@ class CommandTask:
         return self.spec.title
 
 
-def command_words(spec: TaskSpec) -> list[str]:
+def command_words(spec: TaskSpec, launch: Sequence[str] | None = None) -> list[str]:
     """The words of the command that starts a task, with its launcher and its shell.
+
+    Args:
+        spec: the task.
+        launch: what starts its ranks, if the engine knows that; before the words of each.
 
     Raises:
         UnsupportedError: there is no such launcher here.
     """
     assert spec.command is not None
     words = list(spec.command)
-    if spec.ranks > 1 or spec.launcher is not None:
+    if launch is not None:
+        words = [*launch, *words]
+    elif spec.ranks > 1 or spec.launcher is not None:
         words = _launch(spec, words)
     if spec.before or spec.after:
         shell = "/bin/bash" if os.access("/bin/bash", os.X_OK) else "/bin/sh"
@@ -117,7 +124,11 @@ class Environments:
         for key in range(len(self._all) - 1, -1, -1):
             if self._all[key] == now:
                 return key
-        self._all.append(now)
+        return self.add(now)
+
+    def add(self, variables: dict[str, str]) -> int:
+        """The key of these variables."""
+        self._all.append(variables)
         return len(self._all) - 1
 
     def get(self, key: int) -> dict[str, str]:

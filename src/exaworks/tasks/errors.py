@@ -10,6 +10,8 @@
         TaskTimeout             (also a TimeoutError)
         OutOfMemory             (also a MemoryError)
       WorkerLost
+        NodeLost
+      EngineFailed              (also a RuntimeError)
     SerializationError          (a TypeError)
     RemoteError                 (a RuntimeError)
 """
@@ -22,7 +24,9 @@ from exaworks.core.workers.errors import RemoteError, RemoteTraceback, Serializa
 
 __all__ = [
     "EngineClosedError",
+    "EngineFailed",
     "InvalidTaskError",
+    "NodeLost",
     "OutOfMemory",
     "RemoteError",
     "RemoteTraceback",
@@ -96,3 +100,11 @@ class WorkerLost(TaskError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class NodeLost(WorkerLost):
+    """The node that ran a task is gone; it is not known how far the task had come, if it began."""
+
+
+class EngineFailed(TaskError, RuntimeError):
+    """The engine has no nodes, or none with room for the task, and will have none any more."""

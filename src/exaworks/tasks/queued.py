@@ -8,9 +8,10 @@ import signal
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from exaworks.core.reactor import Reactor
 from exaworks.core.workers.wire import pack
@@ -23,6 +24,9 @@ from exaworks.tasks.options import Options
 from exaworks.tasks.resources import Resources
 from exaworks.tasks.scheduler import Scheduler
 from exaworks.tasks.spec import TaskSpec
+
+if TYPE_CHECKING:
+    from exaworks.tasks.status import Failed, StatusPort
 
 __all__ = ["ALONE", "CALL", "COMMAND", "QueuedEngine", "exit_code", "how_ended"]
 
@@ -47,11 +51,14 @@ class QueuedEngine(Engine):
         self.environments = Environments()
         self.counts = dict.fromkeys(("completed", "failed", "canceled"), 0)
         """How many tasks have ended in which way."""
+        self.failures: deque[Failed] = deque(maxlen=5)
+        """The last tasks that failed."""
         self._functions = Functions()
         self._max_waiting = max_waiting
         self._room = threading.Condition(self._lock)
         self._count = 0
         self._unfinished = 0
+        self._status: StatusPort | None = None
         self._closing = False
         self._closed = threading.Event()
 
@@ -59,6 +66,23 @@ class QueuedEngine(Engine):
         """Everything is made: run the reactor."""
         self.reactor.start()
         _engines.add(self)
+        self._open_status()
+
+    def _open_status(self) -> None:
+        """Let other programs look at this engine."""
+        from exaworks.tasks.status import StatusPort  # not for programs without such an engine
+
+        self._status = StatusPort(self)
+        self.reactor.call_soon(self._status.open)
+
+    def _close_status(self) -> None:
+        """Undo it; in the reactor's thread."""
+        if self._status is not None:
+            self._status.close()
+
+    def origin(self) -> dict[str, Any]:
+        """Where the nodes come from, for people: such as executor, job, state, remaining (s)."""
+        return {}
 
     # What subclasses do. The lock is held, except in _close.
 
@@ -263,6 +287,11 @@ class QueuedEngine(Engine):
         return self._lock
 
     @property
+    def closed(self) -> threading.Event:
+        """Set when everything is given up."""
+        return self._closed
+
+    @property
     def ending(self) -> bool:
         """Whether there will be nothing to do any more."""
         return self._closing and not self._unfinished
@@ -314,8 +343,11 @@ class QueuedEngine(Engine):
         """A task has ended; it fails, or is run again if it may."""
         if outcome.failed and self.run_again(task, lost=False):
             return
+        failure = self._failure(task, outcome) if outcome.failed else None
         if task._finish(FINISHED, outcome, Times(task.times.submitted, begun, ended)):
             self._event(task, "FAILED" if outcome.failed else "COMPLETED")
+            if failure is not None:
+                self.failures.append(failure)
             self.forget(1, "failed" if outcome.failed else "completed")
 
     def lose(self, task: TaskFuture[Any], pid: int | None, how: str, code: int | None) -> None:
@@ -334,9 +366,20 @@ class QueuedEngine(Engine):
     def fail(self, task: TaskFuture[Any], error: BaseException) -> None:
         """Let a task fail, whatever it may."""
         times = Times(task.times.submitted, task.times.started, time.time())
-        if task._finish(FINISHED, Failure(error), times):
+        outcome = Failure(error)
+        failure = self._failure(task, outcome)
+        if task._finish(FINISHED, outcome, times):
             self._event(task, "FAILED", message=str(error))
+            if failure is not None:
+                self.failures.append(failure)
             self.forget(1, "failed")
+
+    @staticmethod
+    def _failure(task: TaskFuture[Any], outcome: Any) -> Failed | None:
+        """What to remember of a task that is about to fail; ``None``: it has ended before."""
+        from exaworks.tasks.status import failed
+
+        return failed(task, outcome)
 
     def run_again(self, task: TaskFuture[Any], lost: bool) -> bool:
         """Let a task wait again, if it may run once more."""

@@ -177,6 +177,11 @@ class Scheduler:
         self._with_cores.pop(number, None)
         self._where = {word: node for word, node in self._where.items() if node != number}
 
+    def close_node(self, number: int) -> None:
+        """Start nothing on a node any more."""
+        if number in self._nodes:
+            self._nodes[number].end = -1.0
+
     def nodes(self) -> dict[int, NodeResources]:
         """The nodes that are there, by number."""
         return {number: node.has for number, node in self._nodes.items()}

@@ -40,8 +40,10 @@ __all__ = [
     "TOKEN",
     "Inbox",
     "Packed",
+    "contents",
     "load",
     "pack",
+    "segment_of",
     "send",
 ]
 
@@ -159,6 +161,26 @@ def _segment(data: bytes, buffers: Sequence[memoryview]) -> Packed:
         os.close(fd)
         raise
     return Packed(sizes, fd)
+
+
+def contents(fd: int) -> bytes:
+    """The bytes of a file in memory, to send them to another machine."""
+    return os.pread(fd, os.fstat(fd).st_size, 0)
+
+
+def segment_of(data: bytes) -> int:
+    """A file in memory with these bytes; its descriptor.
+
+    Raises:
+        OSError: there is no room for it.
+    """
+    fd = os.memfd_create("exaworks", os.MFD_CLOEXEC)
+    try:
+        _write_all(fd, [data])
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _write_all(fd: int, parts: Sequence[Any]) -> None:

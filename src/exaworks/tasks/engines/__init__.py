@@ -25,6 +25,13 @@ _registry = Registry(
         Descriptor(
             "inline", "0.3.0", "exaworks.tasks.inline.InlineEngine", nice_name="This process"
         ),
+        Descriptor(
+            "allocation",
+            "0.3.0",
+            "exaworks.tasks.allocation.Allocation",
+            nice_name="Nodes of a batch job",
+        ),
+        Descriptor("slurm", "0.3.0", f"{_HERE}.slurm.SlurmEngine", nice_name="Slurm steps"),
     ),
     "exaworks.tasks.engines",
 )

@@ -146,6 +146,7 @@ class LocalEngine(LocalBase):
         with self._lock:
             if self._closed.is_set():
                 return
+            self._close_status()
             self.reactor.remove_reader(self.nursery.fileno())
             for runner in self._runners:
                 runner.close()

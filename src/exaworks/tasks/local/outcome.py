@@ -6,7 +6,7 @@ import os
 import threading
 from typing import Any
 
-from exaworks.core.workers.wire import RAISED, load
+from exaworks.core.workers.wire import RAISED, contents, load
 from exaworks.tasks.errors import RemoteTraceback, SerializationError
 
 __all__ = ["Received"]
@@ -47,6 +47,17 @@ class Received:
         if exception.__cause__ is None:
             exception.__cause__ = RemoteTraceback(pair[1])
         return exception
+
+    def take(self) -> tuple[bytes, bytes | None]:
+        """It as it came, and the bytes of its file, to send it on; it cannot be loaded any more."""
+        assert self._data is not None
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return self._data, None
+        try:
+            return self._data, contents(fd)
+        finally:
+            os.close(fd)
 
     def _load(self) -> tuple[Any, SerializationError | None]:
         if self._data is not None:
