@@ -32,8 +32,14 @@ __all__ = [
 
 _TAIL = 400
 
-# Ranks have the cores that the task has; the launcher is not to choose others, nor to count them.
+# Ranks have the cores that the task has; the launcher is not to choose others, nor to count them,
+# nor to ask a batch system for the nodes of the job.
 _MPI_VARIABLES = {
+    "OMPI_MCA_ras": "^slurm,tm,lsf,gridengine",
+    "OMPI_MCA_plm": "isolated",
+    "HYDRA_LAUNCHER": "fork",
+    "HYDRA_RMK": "user",
+    "PRTE_MCA_ras": "^slurm,pbs,lsf,gridengine",
     "OMPI_MCA_hwloc_base_binding_policy": "none",
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
     "PRTE_MCA_hwloc_default_binding_policy": "none",

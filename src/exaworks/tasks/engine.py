@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from exaworks.core.events import Event, emit, has_subscribers
-from exaworks.tasks.errors import EngineClosedError
+from exaworks.tasks.errors import EngineClosedError, UnsupportedError
 from exaworks.tasks.future import TaskFuture
 from exaworks.tasks.gpus import GPU_VARIABLES
 from exaworks.tasks.options import DEFAULT, Options
@@ -55,6 +55,7 @@ class Features:
         cancel_running: tasks that run can be cancelled, and have time limits.
         spread: ranks of one command may be on several nodes.
         several_nodes: it can have several nodes.
+        elastic: it grows and shrinks, by itself and by :meth:`Engine.scale`.
         allocation: it can be booted in an :class:`Allocation`.
         extra: the extra of this distribution that it needs, as in ``pip install exaworks[dask]``;
             ``None``: nothing.
@@ -65,6 +66,7 @@ class Features:
     cancel_running: bool = True
     spread: bool = False
     several_nodes: bool = False
+    elastic: bool = False
     allocation: bool = False
     extra: str | None = None
 
@@ -199,6 +201,17 @@ class Engine(concurrent.futures.Executor):
         Returns:
             whether they have.
         """
+
+    def scale(self, count: int) -> None:
+        """Have so many workers, or allocations: what the engine can have more or fewer of.
+
+        Raises:
+            InvalidTaskError: the number makes no sense.
+            UnsupportedError: it has always the same.
+        """
+        raise UnsupportedError(
+            f"the engine {self.name!r} has always the same size; EnginePool grows and shrinks"
+        )
 
     @abstractmethod
     def explain(self, task: TaskFuture[Any]) -> str:

@@ -276,7 +276,9 @@ class QueuedEngine(Engine):
                 self.stop_task(task)
             else:
                 return task.cancelled()
-            # It may have been put back in the meantime: nobody else can take it, the lock is held.
+            # Whoever hears of its end from now on is told by this that it was cancelled. It may have
+            # been put back in the meantime: nobody else can take it, the lock is held.
+            task._task = None
         return self.cancelled(task)
 
     # What subclasses call
@@ -341,6 +343,8 @@ class QueuedEngine(Engine):
 
     def end(self, task: TaskFuture[Any], outcome: Any, begun: float | None, ended: float) -> None:
         """A task has ended; it fails, or is run again if it may."""
+        if task._task is None:
+            return
         if outcome.failed and self.run_again(task, lost=False):
             return
         failure = self._failure(task, outcome) if outcome.failed else None
@@ -365,6 +369,8 @@ class QueuedEngine(Engine):
 
     def fail(self, task: TaskFuture[Any], error: BaseException) -> None:
         """Let a task fail, whatever it may."""
+        if task._task is None:
+            return
         times = Times(task.times.submitted, task.times.started, time.time())
         outcome = Failure(error)
         failure = self._failure(task, outcome)

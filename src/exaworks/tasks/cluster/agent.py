@@ -346,18 +346,26 @@ def _packed(data: bytes, segment: bytes | None) -> bytes | Packed:
     return data if segment is None else Packed(data, segment_of(segment))
 
 
-# What a batch system tells on a node is true there and nowhere else.
-_OF_THE_NODE = (
-    "SLURM", "PBS_", "PMI", "PMIX_", "FLUX_", "LSB_", "LSF_", "SGE_", "PE_HOSTFILE", "OAR_",
-    "COBALT_", "OMPI_COMM_WORLD", "PRTE_", "HYDRA_", "MPI_LOCALNRANKS", "CUDA_VISIBLE_DEVICES",
+# What a batch system tells is true on a node, or in a step or rank, and nowhere else. Of what it
+# tells here, tasks get what concerns the node and the job, and not that this is a step or a rank.
+_NOT_THEIRS = (
+    "SLURM", "PBS_", "PMI_", "PMIX_", "FLUX_", "LSB_", "LSF_", "OAR_", "COBALT_", "PE_HOSTFILE",
+    "OMPI_COMM_WORLD", "OMPI_UNIVERSE", "PRTE_", "HYDI_", "MPI_LOCAL", "CUDA_VISIBLE_DEVICES",
     "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL", "HOSTNAME", "TMPDIR",
+)  # fmt: skip
+_OURS = (
+    "SLURM_CONF", "SLURM_JOB", "SLURM_CLUSTER", "SLURM_NODELIST", "SLURM_NNODES", "SLURM_NODEID",
+    "SLURMD_NODENAME", "SLURM_SUBMIT", "SLURM_CPUS_ON_NODE", "PBS_", "FLUX_URI", "FLUX_EXEC_PATH",
+    "FLUX_CONNECTOR_PATH", "FLUX_MODULE_PATH", "LSB_", "LSF_", "OAR_", "COBALT_", "PE_HOSTFILE",
+    "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL",
+    "HOSTNAME", "TMPDIR",
 )  # fmt: skip
 
 
 def _with_own(variables: dict[str, str]) -> dict[str, str]:
     """The variables of the program, and those of this node that the batch system has set."""
-    mine = {name: value for name, value in os.environ.items() if name.startswith(_OF_THE_NODE)}
-    theirs = {name: value for name, value in variables.items() if not name.startswith(_OF_THE_NODE)}
+    mine = {name: value for name, value in os.environ.items() if name.startswith(_OURS)}
+    theirs = {name: value for name, value in variables.items() if not name.startswith(_NOT_THEIRS)}
     return {**theirs, **mine}
 
 

@@ -8,7 +8,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -31,9 +31,8 @@ from exaworks.tasks.resources import NodeResources, Resources
 from exaworks.tasks.scheduler import Scheduler
 from exaworks.tasks.spec import TaskSpec
 
-__all__ = ["ClusterEngine"]
+__all__ = ["ClusterEngine", "Member"]
 
-logger = logging.getLogger(__name__)
 
 HEARTBEAT = 10.0
 """Seconds between two signs of life of an agent, unless it says something anyway."""
@@ -47,7 +46,7 @@ SECONDS_TO_CONNECT = 120.0
 """For so long an agent that has started tries to reach its engine."""
 
 
-class _Member:
+class Member:
     """A source, and what has become of it."""
 
     def __init__(self, source: Source, number: int) -> None:
@@ -66,6 +65,7 @@ class ClusterEngine(QueuedEngine):
     """Sends tasks to agents. Subclasses say where those come from."""
 
     name = "cluster"
+    log = logging.getLogger("exaworks.tasks")
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class ClusterEngine(QueuedEngine):
         self._python = python or sys.executable
         self._timed = timed
         self._secret = secrets.token_bytes(32)
-        self._members: dict[int, _Member] = {}
+        self._members: dict[int, Member] = {}
         self._links: dict[int, AgentLink] = {}
         self._lanes = Lanes(self)
         self._ready = threading.Condition(self._lock)
@@ -152,7 +152,7 @@ class ClusterEngine(QueuedEngine):
         """
         with self._lock:
             self._check_open()
-            member = _Member(source, len(self._members))
+            member = Member(source, len(self._members))
             self._members[member.number] = member
         settings = {
             **self._settings,
@@ -168,17 +168,47 @@ class ClusterEngine(QueuedEngine):
             member.over = str(problem)
             raise
 
-    def _source_failed(self, member: _Member, reason: str) -> None:
+    def _source_failed(self, member: Member, reason: str) -> None:
         """It has ended. Its agents, if there are any, notice by themselves."""
         self.reactor.call_soon(partial(self._source_is_over, member, reason))
 
-    def _source_is_over(self, member: _Member, reason: str) -> None:
+    def _source_is_over(self, member: Member, reason: str) -> None:
         with self._lock:
             if member.over is None:
                 member.over = reason
-            self._possible.clear()
+                self._possible.clear()
+                self._is_over(member)
             self._ready.notify_all()
         self._give_up_the_impossible()
+
+    # The lock is held
+
+    def _is_over(self, member: Member) -> None:
+        """A source has ended."""
+
+    def _live(self) -> list[Member]:
+        return [member for member in self._members.values() if member.over is None]
+
+    def _to_come(self) -> int:
+        return sum(member.to_come for member in self._members.values())
+
+    def _busy(self, member: Member) -> bool:
+        """Whether tasks run on nodes of a source, or it has not brought them yet."""
+        links = [link for link in self._links.values() if link.source is member.source]
+        return member.to_come > 0 or any(link.lanes for link in links)
+
+    def _retire(self, member: Member) -> None:
+        """Give the nodes of a source back, on which nothing runs."""
+        member.over = "it was given back"
+        self._possible.clear()
+        for link in [link for link in self._links.values() if link.source is member.source]:
+            del self._links[link.node]
+            self.scheduler.remove_node(link.node)
+            link.put([("end",)])
+            link.close()
+        threading.Thread(target=self._stop, args=(member.source,), daemon=True).start()
+
+    # The lock is not held
 
     def wait_ready(self, timeout: float | None = None, nodes: int | None = None) -> bool:
         """Wait until its nodes are there.
@@ -195,7 +225,7 @@ class ClusterEngine(QueuedEngine):
         """
 
         def ready() -> bool:
-            to_come = sum(member.to_come for member in self._members.values())
+            to_come = self._to_come()
             if self._closing or (not to_come and len(self._links) < (nodes or 1)):
                 raise EngineFailed(self._why_no_nodes())
             return len(self._links) >= nodes if nodes is not None else not to_come
@@ -262,7 +292,7 @@ class ClusterEngine(QueuedEngine):
 
     def _nodes_to_come(self) -> list[NodeResources] | None:
         """Nodes that are to come, as far as one can tell; ``None``: of a size not known yet."""
-        count = sum(member.to_come for member in self._members.values())
+        count = self._to_come()
         if self._shape is None:
             return None if count else []
         return [self._shape] * count
@@ -424,13 +454,8 @@ class ClusterEngine(QueuedEngine):
 
     def origin(self) -> dict[str, Any]:
         """Where its nodes come from, for people and programs."""
-        live = [member for member in self._members.values() if member.over is None]
+        live = self._live()
         return live[-1].source.origin() if live else {}
-
-    @property
-    def members(self) -> Iterable[Source]:
-        """Its sources that have not ended."""
-        return [member.source for member in self._members.values() if member.over is None]
 
     def _close(self) -> None:
         with self._lock:
@@ -441,7 +466,7 @@ class ClusterEngine(QueuedEngine):
                 link.close()
             self._links.clear()
             self._door.close()
-            sources = [member.source for member in self._members.values()]
+            sources = [member.source for member in self._live()]
         try:
             for source in sources:
                 self._stop(source)
@@ -453,4 +478,4 @@ class ClusterEngine(QueuedEngine):
         try:
             source.stop()
         except Exception as problem:
-            logger.warning("%s could not be ended well: %s", source.title, problem)
+            self.log.warning("%s could not be ended well: %s", source.title, problem)

@@ -6,6 +6,7 @@ whose value is a :class:`~exaworks.psij.Descriptor` or a list of them.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from exaworks.core.plugins import Descriptor, Registry
@@ -31,7 +32,14 @@ _registry = Registry(
             "exaworks.tasks.allocation.Allocation",
             nice_name="Nodes of a batch job",
         ),
-        Descriptor("slurm", "0.3.0", f"{_HERE}.slurm.SlurmEngine", nice_name="Slurm steps"),
+        Descriptor(
+            "pool", "0.3.0", "exaworks.tasks.pool.EnginePool", nice_name="Several batch jobs"
+        ),
+        Descriptor("slurm", "0.3.0", f"{_HERE}.slurm.SlurmEngine", nice_name="A Slurm job"),
+        Descriptor("mpi", "0.3.0", f"{_HERE}.mpi.MPIEngine", nice_name="MPI"),
+        Descriptor("dask", "0.3.0", f"{_HERE}.dask.DaskEngine", nice_name="Dask"),
+        Descriptor("parsl", "0.3.0", f"{_HERE}.parsl.ParslEngine", nice_name="Parsl"),
+        Descriptor("radical", "0.3.0", f"{_HERE}.radical.RadicalEngine", nice_name="RADICAL-Pilot"),
     ),
     "exaworks.tasks.engines",
 )
@@ -67,6 +75,7 @@ def get_engine(name: str = "local", **settings: Any) -> Engine:
     """
     cls = engine_class(name)
     try:
-        return cls(**settings)
+        inspect.signature(cls).bind(**settings)
     except TypeError as problem:
         raise InvalidTaskError(f"the engine {name!r}: {problem}") from problem
+    return cls(**settings)
