@@ -45,6 +45,24 @@ class Timer:
             callback()
 
 
+class _Bell:
+    """The end of a pipe that wakes a loop at the other end. It closes when nobody holds it."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+
+    def ring(self) -> None:
+        # Full of wake-ups: one more changes nothing. Or nobody is there any more.
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            os.write(self._fd, b"\0")
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+
 class Reactor:
     """A selector loop in a daemon thread. All callbacks run in that thread, one at a time.
 
@@ -60,9 +78,9 @@ class Reactor:
         self._timers: list[tuple[float, int, Timer]] = []  # of the reactor's thread alone
         self._soon: deque[Callable[[], None]] = deque()
         self._count = itertools.count()
-        self._wake_r, self._wake_w = os.pipe()
+        self._wake_r, wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
-        os.set_blocking(self._wake_w, False)
+        self._bell: _Bell | None = _Bell(wake_w)
         self.add_reader(self._wake_r, self._drain_wakeups)
         self._ident: int | None = None
         self._stopped = False
@@ -94,10 +112,7 @@ class Reactor:
     def _close(self) -> None:
         self._selector.close()
         os.close(self._wake_r)
-        # The other end stays as long as this object does: other threads may still write to it.
-
-    def __del__(self) -> None:
-        os.close(self._wake_w)
+        self._bell = None  # it is closed as soon as no other thread is about to write to it
 
     def _new_thread(self) -> threading.Thread:
         return threading.Thread(target=self._run, name="exaworks-reactor", daemon=True)
@@ -120,8 +135,7 @@ class Reactor:
         """Let the thread end after what it is at. Not for the shared reactor. From any thread."""
         self._stopped = True
         self._soon.append(lambda: None)
-        with contextlib.suppress(BlockingIOError, BrokenPipeError):
-            os.write(self._wake_w, b"\0")
+        self._ring()
 
     def in_thread(self) -> bool:
         """Whether the caller runs in the reactor's thread."""
@@ -179,11 +193,13 @@ class Reactor:
             self._selector.unregister(fd)
 
     def _wake(self) -> None:
-        if self.in_thread():
-            return
-        # Full of wake-ups: one more changes nothing. Or the thread has ended.
-        with contextlib.suppress(BlockingIOError, BrokenPipeError):
-            os.write(self._wake_w, b"\0")
+        if not self.in_thread():
+            self._ring()
+
+    def _ring(self) -> None:
+        bell = self._bell
+        if bell is not None:
+            bell.ring()
 
     def _drain_wakeups(self) -> None:
         with contextlib.suppress(BlockingIOError):
