@@ -1,0 +1,109 @@
+"""The engine on a real HighThroughputExecutor of Parsl."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from engine_cases import HERE, AgentCases, alive, descendants, ready
+
+from exaworks.tasks import EngineFailed, InvalidTaskError
+from exaworks.tasks.cluster.engine import ClusterEngine
+from exaworks.tasks.conformance import until
+from exaworks.tasks.engines.parsl import ParslEngine
+
+PROGRAM = """
+import sys, time
+sys.path.insert(0, {folder!r})
+from test_parsl_engine import configuration
+from exaworks.tasks.engines.parsl import ParslEngine
+
+engine = ParslEngine(config=lambda: configuration({run!r}), address="127.0.0.1", cores_per_node=1)
+assert engine.wait_ready(60)
+print(engine._members[0].source._host.pid, engine.submit(pow, 2, 5).result(60), flush=True)
+time.sleep(600)
+"""
+
+
+def configuration(folder: str) -> Any:
+    """Parsl on this machine."""
+    from parsl.config import Config
+    from parsl.executors import HighThroughputExecutor
+    from parsl.providers import LocalProvider
+
+    executor = HighThroughputExecutor(
+        max_workers_per_node=2,
+        address=HERE,
+        provider=LocalProvider(init_blocks=1, max_blocks=1),
+    )
+    return Config(
+        executors=[executor],
+        run_dir=str(Path(folder) / "runinfo"),
+        initialize_logging=False,
+        strategy_period=0.2,
+    )
+
+
+@pytest.mark.parsl
+class TestParsl(AgentCases):
+    executor: ClassVar[Any] = None
+
+    @pytest.fixture(scope="class", autouse=True)
+    def _parsl(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+        from parsl.dataflow.dflow import DataFlowKernel
+
+        # It looks for its interchange in PATH.
+        path = os.environ["PATH"]
+        os.environ["PATH"] = f"{Path(sys.executable).parent}:{path}"
+        config = configuration(str(tmp_path_factory.mktemp("parsl")))
+        kernel = DataFlowKernel(config=config)
+        os.environ["PATH"] = path
+        type(self).executor = config.executors[0]
+        yield
+        kernel.cleanup()
+
+    def make_engine(self, cores: int = 2, gpus: int = 0) -> ClusterEngine:
+        return ready(
+            ParslEngine(self.executor, address=HERE, cores_per_node=cores, gpus_per_node=gpus)
+        )
+
+    def test_it_is_free_again(self) -> None:
+        with self.make_engine() as engine:
+            assert engine.submit(pow, 2, 5).result(60) == 32
+        assert self.executor.submit(pow, {}, 2, 6).result(60) == 64
+
+
+@pytest.mark.parsl
+def test_parsl_ends_with_the_program(tmp_path: Path) -> None:
+    """Also if that is killed; of itself, Parsl would stay for ever."""
+    text = PROGRAM.format(folder=str(Path(__file__).parent), run=str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        host, result = run.stdout.readline().split()
+        assert result == "32"
+        below = descendants(int(host))
+        assert len(below) > 3
+        run.send_signal(signal.SIGKILL)
+    until(lambda: not any(map(alive, below)))
+
+
+@pytest.mark.parsl
+def test_what_cannot_be_started() -> None:
+    def broken() -> Any:
+        raise ValueError("no such machine")
+
+    with (
+        ParslEngine(config=broken, address=HERE) as engine,
+        pytest.raises(EngineFailed, match="Parsl: ValueError: no such machine"),
+    ):
+        engine.wait_ready(60)
+    with pytest.raises(InvalidTaskError, match="an executor of Parsl that runs, or a config"):
+        ParslEngine(address=HERE)
+    with pytest.raises(InvalidTaskError, match="config must be a function"):
+        ParslEngine(config=5, address=HERE)  # type: ignore[arg-type]
