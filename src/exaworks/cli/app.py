@@ -31,6 +31,10 @@ COMMANDS: Final = {
     "forget": "Remove jobs that have ended from the list, with their kept output.",
     "executors": "List the executors, and which of them can be used here.",
     "site": "List, show, detect and check profiles of sites.",
+    "alloc": "Get an allocation, and run a command or a shell in it.",
+    "map": "Run a command for each of many arguments, on any engine.",
+    "engines": "List the engines, what they can do, and which can be used here.",
+    "top": "Show live what the engines on this machine do.",
     "info": "Show versions, paths, switches and what can be used here.",
     "completion": "Print the script that completes commands in your shell.",
 }

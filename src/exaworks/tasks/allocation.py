@@ -336,6 +336,11 @@ class Allocation(ClusterEngine):
         )
 
     @property
+    def title(self) -> str:
+        """What it is, for people: ``"slurm job 17"``."""
+        return self._source.title
+
+    @property
     def job(self) -> Job:
         """The batch job."""
         return self._source.job

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from exaworks.core.workers.commands import LOST, OUT_OF_MEMORY, OUT_OF_TIME, Command, Ending
@@ -142,19 +142,26 @@ class Environments:
         return self._all[key]
 
 
-def variables_for(spec: TaskSpec, placement: Placement, has_gpus: bool) -> dict[str, str]:
+def variables_for(
+    spec: TaskSpec, placement: Placement, has_gpus: bool, inherited: Mapping[str, str]
+) -> dict[str, str]:
     """The variables of a command that has got its place, beyond those that it inherits."""
     variables = gpu_variables(placement) if has_gpus else {}
     if spec.ranks > 1:
         variables.update(_MPI_VARIABLES)
-    if "OMP_NUM_THREADS" not in os.environ:
+    if "OMP_NUM_THREADS" not in inherited:
         variables["OMP_NUM_THREADS"] = str(spec.cores)
     variables.update(spec.environment)
     return variables
 
 
 def make_command(
-    future: TaskFuture[Any], placement: Placement, bind: bool, has_gpus: bool, capture: int
+    future: TaskFuture[Any],
+    placement: Placement,
+    bind: bool,
+    has_gpus: bool,
+    capture: int,
+    environments: Environments,
 ) -> Command:
     """What to send for a task that has got its place."""
     task: CommandTask = future._task
@@ -164,7 +171,7 @@ def make_command(
         future.id,
         task.words,
         task.environment,
-        variables_for(spec, placement, has_gpus),
+        variables_for(spec, placement, has_gpus, environments.get(task.environment)),
         spec.directory,
         spec.stdin,
         spec.stdout,

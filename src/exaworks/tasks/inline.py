@@ -165,7 +165,7 @@ class InlineEngine(Engine):
         self, spec: TaskSpec, words: list[str], future: TaskFuture[Any], placement: Placement
     ) -> Any:
         variables = dict(os.environ) if spec.inherit_environment else {}
-        variables.update(variables_for(spec, placement, bool(self._node.gpus)))
+        variables.update(variables_for(spec, placement, bool(self._node.gpus), variables))
         variables[MARKER] = future.id
         fds: list[int] = []
         try:

@@ -119,6 +119,10 @@ class QueuedEngine(Engine):
         """Nothing is left to do: give up all that there is; in the reactor's thread."""
         raise NotImplementedError
 
+    def still_running(self) -> bool:
+        """Whether a task that was cancelled has not ended yet."""
+        return False
+
     def wants_calls(self) -> bool:
         """Whether a call that has just come may be started at once."""
         return True
@@ -422,7 +426,8 @@ class QueuedEngine(Engine):
 
     def end_if_done(self) -> None:
         """Close if that is wanted and nothing is left to do."""
-        if self.ending and not self._closed.is_set():
+        if self.ending and not self.still_running() and not self._closed.is_set():
+            self.reactor.call_soon(self._close_status)
             self.reactor.call_soon(self._close)
 
 

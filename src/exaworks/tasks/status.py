@@ -18,7 +18,7 @@ be shared by machines, so each has a folder of its own there. The line is an obj
     seconds until the node will go, or ``null``
 ``source``
     where the nodes come from (:meth:`QueuedEngine.origin`): nothing, or such as ``executor``,
-    ``job``, ``state`` and ``remaining`` (seconds)
+    ``job``, ``state`` and ``remaining`` (seconds), or ``source`` (in words)
 ``failures``
     the last tasks that failed, the newest last: objects with ``task``, ``title`` and ``message``
     (its first line)
@@ -116,11 +116,12 @@ def _last_words(pickled: bytes) -> str:
     return next((line for line in lines if line[:1].strip()), "")
 
 
-def snapshot(engine: QueuedEngine, started: float, uptime: float) -> Iterator[bytes]:
+def snapshot(engine: QueuedEngine, id: str, started: float, uptime: float) -> Iterator[bytes]:
     """What an engine does, as JSON; see the module.
 
     Args:
         engine: it.
+        id: its id when it began, which its socket is called by.
         started: when it began, in seconds since the epoch.
         uptime: seconds since then.
 
@@ -132,9 +133,10 @@ def snapshot(engine: QueuedEngine, started: float, uptime: float) -> Iterator[by
         running = engine._unfinished - waiting
         counts = dict(engine.counts)
         failures = list(engine.failures)
+        source = engine.origin()
         nodes = list(engine.scheduler._nodes.values())
     told = {
-        "id": engine.id,
+        "id": id,
         "engine": engine.name,
         "program": os.path.basename(sys.argv[0] if sys.argv else "") or "python",
         "pid": os.getpid(),
@@ -145,7 +147,7 @@ def snapshot(engine: QueuedEngine, started: float, uptime: float) -> Iterator[by
         "waiting": waiting,
         "running": running,
         **counts,
-        "source": engine.origin(),
+        "source": source,
         "failures": [each.told() for each in failures],
     }
     yield json.dumps(told, default=str).encode()[:-1] + b', "nodes": ['
@@ -175,10 +177,11 @@ def _node(node: Any, now: float) -> dict[str, Any]:
 
 
 class StatusPort:
-    """Lets others look at an engine. All methods run in the thread of its reactor."""
+    """Lets others look at an engine. All but the constructor runs in the thread of its reactor."""
 
     def __init__(self, engine: QueuedEngine) -> None:
         self._engine = engine
+        self._id = engine.id
         self._started, self._begun = time.time(), time.monotonic()
         self._listener: socket.socket | None = None
         self._clients: dict[socket.socket, _Answer] = {}
@@ -189,11 +192,11 @@ class StatusPort:
         try:
             folder = status_folder()
             _make_folder(folder)
-            self._listener = _listen(folder, self._engine.id)
+            self._listener = _listen(folder, self._id)
         except OSError as problem:
-            logger.debug("nobody can look at %s: %s", self._engine.id, problem)
+            logger.debug("nobody can look at %s: %s", self._id, problem)
             return
-        self._path = os.path.join(folder, self._engine.id + SUFFIX)
+        self._path = os.path.join(folder, self._id + SUFFIX)
         _open_ports[id(self)] = self
         self._engine.reactor.add_reader(self._listener.fileno(), self._accept)
 
@@ -229,7 +232,8 @@ class StatusPort:
             return
         client.setblocking(False)
         uptime = time.monotonic() - self._begun
-        self._clients[client] = _Answer(client, snapshot(self._engine, self._started, uptime))
+        parts = snapshot(self._engine, self._id, self._started, uptime)
+        self._clients[client] = _Answer(client, parts)
         self._engine.reactor.add_writer(client.fileno(), lambda: self._send(client))
 
     def _resume(self) -> None:

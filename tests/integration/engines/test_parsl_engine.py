@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
@@ -17,18 +18,6 @@ from exaworks.tasks import EngineFailed, InvalidTaskError
 from exaworks.tasks.cluster.engine import ClusterEngine
 from exaworks.tasks.conformance import until
 from exaworks.tasks.engines.parsl import ParslEngine
-
-PROGRAM = """
-import sys, time
-sys.path.insert(0, {folder!r})
-from test_parsl_engine import configuration
-from exaworks.tasks.engines.parsl import ParslEngine
-
-engine = ParslEngine(config=lambda: configuration({run!r}), address="127.0.0.1", cores_per_node=1)
-assert engine.wait_ready(60)
-print(engine._members[0].source._host.pid, engine.submit(pow, 2, 5).result(60), flush=True)
-time.sleep(600)
-"""
 
 
 def configuration(folder: str) -> Any:
@@ -50,6 +39,21 @@ def configuration(folder: str) -> Any:
     )
 
 
+PRELUDE = f"from pathlib import Path\nfrom typing import Any\nHERE = {HERE!r}\n"
+PROGRAM = (
+    inspect.getsource(configuration)
+    + """
+import time
+from exaworks.tasks.engines.parsl import ParslEngine
+
+engine = ParslEngine(config=lambda: configuration({run!r}), address=HERE, cores_per_node=1)
+assert engine.wait_ready(60)
+print(engine._members[0].source._host.pid, engine.submit(pow, 2, 5).result(60), flush=True)
+time.sleep(600)
+"""
+)
+
+
 @pytest.mark.parsl
 class TestParsl(AgentCases):
     executor: ClassVar[Any] = None
@@ -58,15 +62,15 @@ class TestParsl(AgentCases):
     def _parsl(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         from parsl.dataflow.dflow import DataFlowKernel
 
-        # It looks for its interchange in PATH.
+        # It looks for programs of its own in PATH.
         path = os.environ["PATH"]
         os.environ["PATH"] = f"{Path(sys.executable).parent}:{path}"
         config = configuration(str(tmp_path_factory.mktemp("parsl")))
         kernel = DataFlowKernel(config=config)
-        os.environ["PATH"] = path
         type(self).executor = config.executors[0]
         yield
         kernel.cleanup()
+        os.environ["PATH"] = path
 
     def make_engine(self, cores: int = 2, gpus: int = 0) -> ClusterEngine:
         return ready(
@@ -82,7 +86,7 @@ class TestParsl(AgentCases):
 @pytest.mark.parsl
 def test_parsl_ends_with_the_program(tmp_path: Path) -> None:
     """Also if that is killed; of itself, Parsl would stay for ever."""
-    text = PROGRAM.format(folder=str(Path(__file__).parent), run=str(tmp_path))
+    text = PRELUDE + PROGRAM.replace("{run!r}", repr(str(tmp_path)))
     with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         host, result = run.stdout.readline().split()

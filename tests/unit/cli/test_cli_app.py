@@ -181,7 +181,7 @@ def test_completion(store) -> None:  # type: ignore[no-untyped-def]
     from exaworks.psij import Job, JobSpec
 
     store.add([Job(JobSpec("x")) for _ in range(12)], "local", None, None)
-    assert complete("exaworks e") == ["explain", "executors"]
+    assert complete("exaworks e") == ["explain", "executors", "engines"]
     assert complete("exaworks run --executor lo") == ["local"]
     assert complete("exaworks status 1") == ["12", "11", "10", "1"]
     assert "12" not in complete("exaworks status 12 1")

@@ -401,8 +401,10 @@ class Commander:
     def _bind(self, cpus: tuple[int, ...] | None) -> None:
         wanted = self._own_cpus if cpus is None else frozenset(cpus)
         if wanted and wanted != self._cpus:
-            # A CPU that this process may not use is no reason to refuse the task.
-            with contextlib.suppress(OSError):
+            try:
+                os.sched_setaffinity(0, wanted)
+            except OSError:  # CPUs that this process may not use are no reason to refuse the task
+                wanted = self._own_cpus
                 os.sched_setaffinity(0, wanted)
             self._cpus = wanted
 

@@ -26,7 +26,7 @@ from typing import Any
 from exaworks.core.workers.wire import Packed, segment_of
 from exaworks.tasks.calls import Call, Function
 from exaworks.tasks.cluster.boot import read_settings
-from exaworks.tasks.cluster.channel import MAGIC, NONCE, PROOF, Channel, ChannelError, Handshake
+from exaworks.tasks.cluster.channel import Channel, ChannelError, connect
 from exaworks.tasks.commands import CommandTask
 from exaworks.tasks.future import Failure, TaskFuture
 from exaworks.tasks.local.base import Runner
@@ -41,8 +41,6 @@ __all__ = ["main"]
 
 PATIENCE = 300.0
 """Seconds of silence of the engine after which it counts as gone."""
-
-_PAUSE = 0.2
 
 
 class _Hold:
@@ -186,7 +184,7 @@ class AgentEngine(LocalEngine):
         with self._lock:
             for kind, *rest in messages:
                 if kind == "end":
-                    self._give_up()
+                    self._finish()
                     return
                 getattr(self, f"_on_{kind}")(*rest)
             self.dispatch()
@@ -332,14 +330,26 @@ class AgentEngine(LocalEngine):
             for task in list(self._tasks.values()):
                 self.stop_task(task)
 
+    def _finish(self) -> None:
+        """All tasks are done; what was cancelled may take its grace time to end."""
+        self._part_from_engine()
+        self._closing = True
+        self.end_if_done()
+
     def _give_up(self) -> None:
         """Kill everything, and end."""
+        self._part_from_engine()
+        self._close()
+
+    def _part_from_engine(self) -> None:
         if not self.gone.is_set():
             self.gone.set()
             self.reactor.remove_reader(self._channel.connection.fileno())
             self.reactor.remove_writer(self._channel.connection.fileno())
             self._channel.close()
-            self._close()
+
+    def _open_status(self) -> None:
+        """Nobody looks at an agent: its engine tells what it does."""
 
 
 def _packed(data: bytes, segment: bytes | None) -> bytes | Packed:
@@ -369,81 +379,42 @@ def _with_own(variables: dict[str, str]) -> dict[str, str]:
     return {**theirs, **mine}
 
 
-# Getting in touch
-
-
-def _connect(settings: dict[str, Any]) -> tuple[Channel, dict[str, Any]]:
-    """The channel to the engine, and its welcome.
+def _welcome(channel: Channel) -> dict[str, Any]:
+    """What the engine says first.
 
     Raises:
-        SystemExit: it cannot be reached.
+        SystemExit: it says nothing.
     """
-    secret = bytes.fromhex(settings["secret"])
-    limit = time.monotonic() + settings["patience"]
-    problems: dict[str, str] = {}
-    while True:
-        for host, port in settings["addresses"]:
-            try:
-                return _try(host, port, secret)
-            except (OSError, ChannelError) as problem:
-                problems[f"{host}:{port}"] = str(problem)
-        if time.monotonic() > limit:
-            told = "; ".join(f"{where}: {problem}" for where, problem in problems.items())
-            raise SystemExit(f"the engine cannot be reached from {socket.gethostname()}: {told}")
-        time.sleep(_PAUSE)
-
-
-def _try(host: str, port: int, secret: bytes) -> tuple[Channel, dict[str, Any]]:
-    connection = socket.create_connection((host, port), timeout=10)
-    try:
-        greeting = _receive(connection, len(MAGIC) + NONCE)
-        if not greeting.startswith(MAGIC):
-            raise ChannelError("somebody else, or another version of exaworks, is there")
-        nonce = Handshake.nonce()
-        shake = Handshake(secret, greeting[len(MAGIC) :], nonce)
-        connection.sendall(nonce + shake.agent_proof())
-        if _receive(connection, PROOF) != shake.engine_proof():
-            raise ChannelError("who is there does not know the secret")
-        channel = shake.channel(connection, engine=False)
-        messages: list[Any] = []
-        while not messages:
-            select.select([connection], [], [], 10)
-            got = channel.get()
-            if got is None:
-                raise ChannelError("the engine has closed the connection")
-            messages += got
-    except BaseException:
-        connection.close()
-        raise
-    return channel, messages[0][1]
-
-
-def _receive(connection: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        more = connection.recv(count - len(data))
-        if not more:
-            raise ChannelError("the engine has closed the connection")
-        data += more
-    return data
+    messages: list[Any] | None = []
+    while messages == []:
+        select.select([channel.connection], [], [], 10)
+        messages = channel.get()
+    if messages is None:
+        raise SystemExit("the engine has closed the connection")
+    welcome: dict[str, Any] = messages[0][1]
+    return welcome
 
 
 def main() -> None:
     """Be an agent."""
     started = time.time()
     settings = read_settings()
-    counted = settings["cores"]
+    counted = settings["cores"] or settings.get("cores_from")
     if isinstance(counted, str):  # the variable that tells how many
         settings["cores"] = int(os.environ[counted].partition("(")[0])
-    channel, welcome = _connect(settings)
-    engine = AgentEngine(channel, welcome, settings)
+    try:
+        channel = connect(settings)
+    except OSError as problem:
+        raise SystemExit(f"the engine cannot be reached: {problem}") from problem
+    engine = AgentEngine(channel, _welcome(channel), settings)
     leave = engine.reactor.call_soon
     signal.signal(signal.SIGTERM, lambda *_: leave(lambda: engine.leave("its node got SIGTERM")))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if settings.get("parent"):
         threading.Thread(target=_watch_parent, args=(engine,), daemon=True).start()
     node = engine.node
-    name = settings.get("name") or os.environ.get("SLURMD_NODENAME") or node.name
+    told = os.environ.get(settings.get("name_from", "SLURMD_NODENAME"))
+    name = settings.get("name") or told or node.name
     engine.serve(
         {
             "source": settings["source"],

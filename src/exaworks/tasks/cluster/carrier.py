@@ -78,8 +78,6 @@ class CarrierSource(Source):
         """See :meth:`Source.start`."""
         environment = boot.environment(parent=True, **self._settings)
         self.carry_agents(boot.words(), environment, str(id(self)), boot.failed)
-        if not self._carried and not self._stopped:
-            raise EngineFailed(f"{self.title} takes no calls")
 
     def carry_agents(
         self,
@@ -95,20 +93,29 @@ class CarrierSource(Source):
             environment: its variables.
             key: what distinguishes these agents from others of this process.
             failed: called with the reason when all have ended.
+
+        Raises:
+            EngineFailed: the other system takes no calls.
         """
         key = f"{os.getpid()}-{key}"
 
         def carry() -> None:
-            if self._stopped:
-                return
             try:
                 future = self._carry(run_one_agent, words, environment, key)
             except Exception as problem:
-                failed(f"it takes no calls: {type(problem).__name__}: {problem}")
-                return
+                raise EngineFailed(
+                    f"{self.title} takes no calls: {type(problem).__name__}: {problem}"
+                ) from problem
             with self._lock:
                 self._carried.add(future)
             future.add_done_callback(ended)
+
+        def carry_again() -> None:
+            if not self._stopped:
+                try:
+                    carry()
+                except EngineFailed as problem:
+                    failed(str(problem))
 
         def ended(future: Future[str]) -> None:
             with self._lock:
@@ -119,7 +126,7 @@ class CarrierSource(Source):
             except (Exception, CancelledError) as problem:
                 why = f"{type(problem).__name__}: {problem}"
             if why == TAKEN:
-                threading.Timer(_PAUSE, carry).start()
+                threading.Timer(_PAUSE, carry_again).start()
             elif not left:
                 failed(why or "its agents have ended")
 

@@ -17,10 +17,12 @@ import pickle
 import secrets
 import socket
 import struct
+import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["MAGIC", "NONCE", "PROOF", "Channel", "ChannelError", "Handshake"]
+__all__ = ["MAGIC", "NONCE", "PROOF", "Channel", "ChannelError", "Handshake", "connect"]
 
 MAGIC = b"EXAWORKS-TASKS-1"
 NONCE = 32
@@ -29,6 +31,7 @@ PROOF = 32
 _HEAD = struct.Struct("<Q16s")
 _NUMBER = struct.Struct("<Q")
 _CHUNK = 1 << 18
+_PAUSE = 0.2
 _JOIN = 1 << 16
 
 
@@ -153,3 +156,55 @@ def _digest(key: bytes, number: int, data: bytes | memoryview) -> bytes:
     state = hashlib.blake2b(_NUMBER.pack(number), digest_size=16, key=key)
     state.update(data)
     return state.digest()
+
+
+def connect(settings: Mapping[str, Any]) -> Channel:
+    """The channel to whoever listens, for an agent.
+
+    Args:
+        settings: ``addresses``, pairs of host and port of which one is the right one; ``secret``,
+            as hexadecimal digits; ``patience``, for how many seconds to try.
+
+    Raises:
+        OSError: it cannot be reached; the message tells what was tried.
+    """
+    secret = bytes.fromhex(settings["secret"])
+    limit = time.monotonic() + settings["patience"]
+    problems: dict[str, str] = {}
+    while True:
+        for host, port in settings["addresses"]:
+            try:
+                return _try(host, port, secret)
+            except (OSError, ChannelError) as problem:
+                problems[f"{host}:{port}"] = str(problem)
+        if time.monotonic() > limit:
+            told = "; ".join(f"{where}: {problem}" for where, problem in problems.items())
+            raise OSError(f"from {socket.gethostname()}: {told}")
+        time.sleep(_PAUSE)
+
+
+def _try(host: str, port: int, secret: bytes) -> Channel:
+    connection = socket.create_connection((host, port), timeout=10)
+    try:
+        greeting = _receive(connection, len(MAGIC) + NONCE)
+        if not greeting.startswith(MAGIC):
+            raise ChannelError("somebody else, or another version of exaworks, is there")
+        nonce = Handshake.nonce()
+        shake = Handshake(secret, greeting[len(MAGIC) :], nonce)
+        connection.sendall(nonce + shake.agent_proof())
+        if not hmac.compare_digest(_receive(connection, PROOF), shake.engine_proof()):
+            raise ChannelError("who is there does not know the secret")
+    except BaseException:
+        connection.close()
+        raise
+    return shake.channel(connection, engine=False)
+
+
+def _receive(connection: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        more = connection.recv(count - len(data))
+        if not more:
+            raise ChannelError("it has closed the connection")
+        data += more
+    return data

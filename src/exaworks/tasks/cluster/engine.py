@@ -121,6 +121,8 @@ class ClusterEngine(QueuedEngine):
             "folder": None if output_folder is None else os.fspath(output_folder),
             "directory": os.getcwd(),
         }
+        self.address = address
+        """Where it listens for agents; ``None``: everywhere."""
         self._python = python or sys.executable
         self._timed = timed
         self._secret = secrets.token_bytes(32)
@@ -273,6 +275,9 @@ class ClusterEngine(QueuedEngine):
                 return
             self.scheduler.remove_node(link.node)
             self._possible.clear()
+            for member in self._live():
+                if member.source is link.source and member.source.revives:
+                    member.came -= 1
             victims = self._lanes.lost(link)
             self.dispatch()
             self._ready.notify_all()

@@ -22,6 +22,9 @@ class Source(ABC):
     expected: int = 1
     """How many agents it brings."""
 
+    revives: bool = False
+    """It starts an agent again whose node was lost."""
+
     @abstractmethod
     def start(self, boot: Boot) -> None:
         """Begin to start agents, in no time; called once.

@@ -36,6 +36,7 @@ _registry = Registry(
             "pool", "0.3.0", "exaworks.tasks.pool.EnginePool", nice_name="Several batch jobs"
         ),
         Descriptor("slurm", "0.3.0", f"{_HERE}.slurm.SlurmEngine", nice_name="A Slurm job"),
+        Descriptor("flux", "0.3.0", f"{_HERE}.flux.FluxEngine", nice_name="A Flux instance"),
         Descriptor("mpi", "0.3.0", f"{_HERE}.mpi.MPIEngine", nice_name="MPI"),
         Descriptor("dask", "0.3.0", f"{_HERE}.dask.DaskEngine", nice_name="Dask"),
         Descriptor("parsl", "0.3.0", f"{_HERE}.parsl.ParslEngine", nice_name="Parsl"),

@@ -98,6 +98,8 @@ class DaskEngine(ClusterEngine):
 class _Worker(Source):
     """A worker of Dask that runs an agent for its machine."""
 
+    revives = True
+
     def __init__(self, client: Any, address: str, cores: int) -> None:
         self.title = f"Dask's worker {address}"
         self._client = client

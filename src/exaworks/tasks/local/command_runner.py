@@ -48,6 +48,11 @@ class CommandRunner(Runner):
         self._seconds: dict[str, float] = {}
         self._balancing = False
 
+    @property
+    def running(self) -> bool:
+        """Whether commands run, or are about to."""
+        return any(commander.lanes for commander in self._commanders.values())
+
     def start(self, task: TaskFuture[Any], placement: Placement) -> None:
         """See :meth:`Runner.start`."""
         commander = self._least_busy()
@@ -70,7 +75,9 @@ class CommandRunner(Runner):
         for task in tasks:
             engine.started(task, worker=lane.commander.pid)
             gpus = bool(engine.node.gpus)
-            command = make_command(task, lane.placement, engine.bind, gpus, self._capture)
+            command = make_command(
+                task, lane.placement, engine.bind, gpus, self._capture, engine.environments
+            )
             commands.append((task, command))
         lane.commander.run(lane, commands, engine.environments)
 
@@ -126,6 +133,7 @@ class CommandRunner(Runner):
             for lane in lanes:
                 self._go_on(lane)
             engine.dispatch()
+            engine.end_if_done()
         for each in ended:
             engine.end(*each)
         for task, message in refused:
@@ -223,6 +231,7 @@ class CommandRunner(Runner):
                 engine.scheduler.release(lane.placement)
             self._close(commander)
             engine.dispatch()
+            engine.end_if_done()
         for task in victims:
             engine.lose(task, commander.pid, how, code)
 

@@ -51,6 +51,11 @@ class Crew(Runner):
         """All of them."""
         return list(self._workers.values())
 
+    @property
+    def running(self) -> bool:
+        """Whether one of them has something to do."""
+        return any(worker.calls for worker in self._workers.values())
+
     # Workers
 
     def _add(self) -> None:
@@ -159,6 +164,7 @@ class Crew(Runner):
                     call.function.took(ended - begun)
             if answers:
                 self._next_for(worker)
+                engine.end_if_done()
         self._deliver(answers)
 
     def _deliver(self, answers: list[Answer]) -> None:

@@ -106,6 +106,10 @@ class LocalEngine(LocalBase):
         where = self._runner(task).where(task)
         return where and f"{where} on {self.node.name}"
 
+    def still_running(self) -> bool:
+        """See :meth:`QueuedEngine.still_running`."""
+        return self._crew.running or self._commands.running
+
     def dispatch(self) -> None:
         """See :meth:`QueuedEngine.dispatch`."""
         scheduler = self.scheduler
@@ -146,7 +150,6 @@ class LocalEngine(LocalBase):
         with self._lock:
             if self._closed.is_set():
                 return
-            self._close_status()
             self.reactor.remove_reader(self.nursery.fileno())
             for runner in self._runners:
                 runner.close()
