@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -77,12 +74,18 @@ def ready(engine: ClusterEngine) -> ClusterEngine:
     return engine
 
 
-def nothing_is_left(pids: Callable[[], list[int]]) -> None:
-    """Wait until processes are gone."""
-    until(lambda: not any(map(alive, pids())))
+MARK = "EXAWORKS_TEST_MARK"
+"""A variable that a test sets, to find all that has been started since then."""
 
 
-def host_name(seconds: float = 0.0) -> Any:
-    """Where a function runs."""
-    time.sleep(seconds)
-    return os.uname().nodename
+def marked(mark: str) -> list[int]:
+    """The processes that have inherited this mark, other than this one."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        pid = int(path.parent.name)
+        try:
+            if f"{MARK}={mark}".encode() in path.read_bytes().split(b"\0") and alive(pid):
+                found.append(pid)
+        except OSError:
+            continue
+    return [pid for pid in found if pid != os.getpid()]

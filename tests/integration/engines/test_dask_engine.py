@@ -21,13 +21,14 @@ class TestDask(AgentCases):
     cluster: ClassVar[Any] = None
 
     @pytest.fixture(scope="class", autouse=True)
-    def _cluster(self) -> Iterator[None]:
+    @classmethod
+    def _cluster(cls) -> Iterator[None]:
         from distributed import LocalCluster
 
         with LocalCluster(
             n_workers=1, threads_per_worker=2, dashboard_address=None, silence_logs=50
         ) as cluster:
-            type(self).cluster = cluster
+            cls.cluster = cluster
             yield
 
     def make_engine(self, cores: int = 2, gpus: int = 0) -> ClusterEngine:

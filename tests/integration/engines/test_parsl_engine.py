@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 import os
-import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from engine_cases import HERE, AgentCases, alive, descendants, ready
+from engine_cases import HERE, MARK, AgentCases, marked, ready
 
 from exaworks.tasks import EngineFailed, InvalidTaskError
 from exaworks.tasks.cluster.engine import ClusterEngine
@@ -48,7 +48,7 @@ from exaworks.tasks.engines.parsl import ParslEngine
 
 engine = ParslEngine(config=lambda: configuration({run!r}), address=HERE, cores_per_node=1)
 assert engine.wait_ready(60)
-print(engine._members[0].source._host.pid, engine.submit(pow, 2, 5).result(60), flush=True)
+print(engine.submit(pow, 2, 5).result(60), flush=True)
 time.sleep(600)
 """
 )
@@ -59,7 +59,8 @@ class TestParsl(AgentCases):
     executor: ClassVar[Any] = None
 
     @pytest.fixture(scope="class", autouse=True)
-    def _parsl(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    @classmethod
+    def _parsl(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         from parsl.dataflow.dflow import DataFlowKernel
 
         # It looks for programs of its own in PATH.
@@ -67,7 +68,7 @@ class TestParsl(AgentCases):
         os.environ["PATH"] = f"{Path(sys.executable).parent}:{path}"
         config = configuration(str(tmp_path_factory.mktemp("parsl")))
         kernel = DataFlowKernel(config=config)
-        type(self).executor = config.executors[0]
+        cls.executor = config.executors[0]
         yield
         kernel.cleanup()
         os.environ["PATH"] = path
@@ -87,14 +88,20 @@ class TestParsl(AgentCases):
 def test_parsl_ends_with_the_program(tmp_path: Path) -> None:
     """Also if that is killed; of itself, Parsl would stay for ever."""
     text = PRELUDE + PROGRAM.replace("{run!r}", repr(str(tmp_path)))
-    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True) as run:
-        assert run.stdout is not None
-        host, result = run.stdout.readline().split()
-        assert result == "32"
-        below = descendants(int(host))
-        assert len(below) > 3
-        run.send_signal(signal.SIGKILL)
-    until(lambda: not any(map(alive, below)))
+    mark = uuid.uuid4().hex
+    with subprocess.Popen(
+        [sys.executable, "-c", text],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, MARK: mark},
+    ) as program:
+        try:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "32\n"
+            assert len(marked(mark)) > 5
+        finally:
+            program.kill()
+    until(lambda: not marked(mark))
 
 
 @pytest.mark.parsl

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import uuid
 from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
-from engine_cases import HERE, AgentCases, alive, descendants, ready
+from engine_cases import HERE, MARK, AgentCases, marked, ready
 
 from exaworks.tasks import EngineFailed
 from exaworks.tasks.cluster.engine import ClusterEngine
@@ -17,29 +20,57 @@ from exaworks.tasks.engines.radical import RadicalEngine, RadicalPilot
 STARTING = 300
 """Seconds that a pilot may take to start."""
 
+PROGRAM = """
+import time
+from exaworks.tasks.engines.radical import RadicalEngine
+
+engine = RadicalEngine(address="127.0.0.1", cores_per_node=1)
+assert engine.wait_ready(300)
+print(engine.submit(pow, 2, 5).result(60), flush=True)
+time.sleep(600)
+"""
+
 
 @pytest.mark.radical
 class TestRadical(AgentCases):
     pilot: ClassVar[RadicalPilot]
 
     @pytest.fixture(scope="class", autouse=True)
-    def _pilot(self) -> Iterator[None]:
+    @classmethod
+    def _pilot(cls) -> Iterator[None]:
+        mark = os.environ[MARK] = uuid.uuid4().hex
         with RadicalPilot() as pilot:
             with RadicalEngine(pilot=pilot, address=HERE) as engine:
                 assert engine.wait_ready(STARTING)
-            type(self).pilot = pilot
+            cls.pilot = pilot
             yield
-            below = descendants(pilot.host.pid)
-        until(lambda: not any(map(alive, below)))
+            assert len(marked(mark)) > 5
+        until(lambda: not marked(mark))
+        del os.environ[MARK]
 
     def make_engine(self, cores: int = 2, gpus: int = 0) -> ClusterEngine:
         return ready(
             RadicalEngine(pilot=self.pilot, address=HERE, cores_per_node=cores, gpus_per_node=gpus)
         )
 
-    def test_the_process_of_the_session_is_not_ours(self) -> None:
-        assert self.pilot.host.pid != os.getpid()
-        assert len(descendants(self.pilot.host.pid)) > 5
+
+@pytest.mark.radical
+def test_the_pilot_ends_with_the_program() -> None:
+    """Also if that is killed; of itself, the pilot would stay until its runtime is over."""
+    mark = uuid.uuid4().hex
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, MARK: mark},
+    ) as program:
+        try:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "32\n"
+            assert len(marked(mark)) > 5
+        finally:
+            program.kill()
+    until(lambda: not marked(mark))
 
 
 @pytest.mark.radical

@@ -62,17 +62,14 @@ class DaskEngine(ClusterEngine):
             except (OSError, ValueError) as problem:
                 raise EngineFailed(f"the Dask cluster cannot be reached: {problem}") from problem
             self._client = client
-        machines: dict[str, list[tuple[str, int]]] = defaultdict(list)
-        for address, worker in client.scheduler_info(n_workers=-1)["workers"].items():
-            machines[worker["host"]].append((address, worker["nthreads"]))
+        machines: dict[str, int] = defaultdict(int)
+        for worker in client.scheduler_info(n_workers=-1)["workers"].values():
+            machines[worker["host"]] += worker["nthreads"]
         if not machines:
             self._close_client()
             raise EngineFailed("the Dask cluster has no workers (yet): Client.wait_for_workers")
         cores = settings.pop("cores_per_node", None)
-        sources = [
-            _Worker(client, workers[0][0], cores or sum(threads for _, threads in workers))
-            for workers in machines.values()
-        ]
+        sources = [_Machine(client, host, cores or threads) for host, threads in machines.items()]
         super().__init__(sources, **settings)
 
     @classmethod
@@ -95,15 +92,15 @@ class DaskEngine(ClusterEngine):
                 self._close_client()
 
 
-class _Worker(Source):
-    """A worker of Dask that runs an agent for its machine."""
+class _Machine(Source):
+    """A machine on which a worker of Dask, no matter which, runs an agent."""
 
     revives = True
 
-    def __init__(self, client: Any, address: str, cores: int) -> None:
-        self.title = f"Dask's worker {address}"
+    def __init__(self, client: Any, host: str, cores: int) -> None:
+        self.title = f"Dask on {host}"
         self._client = client
-        self._address = address
+        self._host = host
         self._cores = cores
         self._future: Any = None
 
@@ -113,7 +110,7 @@ class _Worker(Source):
             run_agent,
             boot.words(),
             boot.environment(parent=True, cores=self._cores),
-            workers=[self._address],
+            workers=[self._host],
             allow_other_workers=False,
             pure=False,
         )
