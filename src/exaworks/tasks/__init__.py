@@ -30,6 +30,7 @@ from exaworks.tasks.errors import (
 from exaworks.tasks.future import TaskFuture, Times
 from exaworks.tasks.inline import InlineEngine
 from exaworks.tasks.local.engine import LocalEngine
+from exaworks.tasks.pool import EnginePool
 from exaworks.tasks.resources import NodeResources, Resources
 from exaworks.tasks.result import TaskResult
 from exaworks.tasks.spec import TaskSpec
@@ -41,6 +42,7 @@ __all__ = [
     "Engine",
     "EngineClosedError",
     "EngineFailed",
+    "EnginePool",
     "EngineResources",
     "Features",
     "InlineEngine",

@@ -120,6 +120,12 @@ class EnginePool(ClusterEngine):
         with self._lock:
             return len(self._live())
 
+    @property
+    def sources(self) -> list[JobSource]:
+        """The batch jobs of those."""
+        with self._lock:
+            return [member.source for member in self._live()]  # type: ignore[misc]
+
     def scale(self, count: int) -> None:
         """Have so many allocations: ``min`` and ``max`` are both that from now on.
 

@@ -280,8 +280,8 @@ class QueuedEngine(Engine):
                 self.stop_task(task)
             else:
                 return task.cancelled()
-            # Whoever hears of its end from now on is told by this that it was cancelled. It may have
-            # been put back in the meantime: nobody else can take it, the lock is held.
+            # Whoever hears of its end from now on is told by this that it was cancelled. It may
+            # have been put back in the meantime: nobody else can take it, the lock is held.
             task._task = None
         return self.cancelled(task)
 

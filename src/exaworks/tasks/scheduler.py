@@ -388,7 +388,8 @@ class Scheduler:
         if self._fit_here(request, 0.0) is not None:
             return f"no node that has room for it will be there for {seconds:g} s, its time limit"
         lacking = self._lacking(request)
-        before = f", and {len(group.tasks) - 1} others wait for the same" if group else ""
+        others = len(group.tasks) - 1 if group else 0
+        before = f", and {others} others wait for the same" if others else ""
         return f"it needs {request}; there is not enough of: {lacking}{before}"
 
     # Decisions

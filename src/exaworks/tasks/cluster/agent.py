@@ -98,6 +98,7 @@ class AgentEngine(LocalEngine):
         with contextlib.suppress(OSError):
             os.chdir(welcome["directory"])
         self._channel = channel
+        _import_from(welcome["path"], *welcome["python"])
         super().__init__(
             settings["cores"] if isinstance(settings["cores"], int) else None,
             gpus=settings["gpus"],
@@ -350,6 +351,18 @@ class AgentEngine(LocalEngine):
 
     def _open_status(self) -> None:
         """Nobody looks at an agent: its engine tells what it does."""
+
+
+def _import_from(path: list[str], prefix: str, version: str) -> None:
+    """Import what the program can import: by the same path with the same interpreter.
+
+    With another one, folders of the program's environment would be wrong; the others are added.
+    """
+    if (prefix, version) == (sys.prefix, sys.version):
+        sys.path[:] = path
+    else:
+        known = (*sys.path, prefix)
+        sys.path += [folder for folder in path if not folder.startswith(known)]
 
 
 def _packed(data: bytes, segment: bytes | None) -> bytes | Packed:

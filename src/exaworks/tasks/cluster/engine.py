@@ -120,6 +120,8 @@ class ClusterEngine(QueuedEngine):
             "capture": capture,
             "folder": None if output_folder is None else os.fspath(output_folder),
             "directory": os.getcwd(),
+            "python": [sys.prefix, sys.version],
+            "path": [os.path.abspath(folder) for folder in sys.path],
         }
         self.address = address
         """Where it listens for agents; ``None``: everywhere."""

@@ -64,6 +64,7 @@ class Lanes:
         """Let each node keep what the ranks there need; when all do, the task begins."""
         token = next(self._tokens)
         self._keep(lane, token, task)
+        lane.set_aside = True
         lane.others = [self._engine.link_of(node) for node in nodes[1:]]
         counts = Counter(rank.node for rank in lane.placement.ranks)
         for link in (lane.link, *lane.others):
@@ -145,8 +146,9 @@ class Lanes:
             return None
         lane.last_heard = time.monotonic()
         self._touched[lane] = None
-        for other in (lane.link, *lane.others) if lane.others else ():
-            other.put([("release", token)])
+        if lane.set_aside:
+            for other in (lane.link, *lane.others):
+                other.put([("release", token)])
         return lane.tasks.pop(token)
 
     def recalled(self, tokens: Iterable[int]) -> list[TaskFuture[Any]]:

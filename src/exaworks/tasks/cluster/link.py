@@ -30,13 +30,15 @@ class Lane:
         priority: theirs.
         kind: theirs.
         tasks: those that have not ended, by token, in order.
+        set_aside: what they have is set aside by agents, for ranks that something else starts.
         others: the agents of the other nodes, if the ranks of a task are on several.
         unready: agents that have not set aside yet what the ranks there need.
         last_heard: when the last of them ended.
     """
 
     __slots__ = (
-        "kind", "last_heard", "link", "others", "placement", "priority", "tasks", "unready",
+        "kind", "last_heard", "link", "others", "placement", "priority", "set_aside", "tasks",
+        "unready",
     )  # fmt: skip
 
     def __init__(self, link: AgentLink, placement: Placement, priority: int, kind: str) -> None:
@@ -45,6 +47,7 @@ class Lane:
         self.priority = priority
         self.kind = kind
         self.tasks: dict[int, TaskFuture[Any]] = {}
+        self.set_aside = False
         self.others: list[AgentLink] = []
         self.unready: set[AgentLink] = set()
         self.last_heard = time.monotonic()
