@@ -24,7 +24,7 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 $(VENV)/.developed: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,dask,mpi,parsl,radical]'
 	@touch $@
 
 demo: $(VENV)/.installed
@@ -46,6 +46,7 @@ unit: $(VENV)/.developed
 integration: $(VENV)/.developed
 	$(BIN)/pytest -n $(WORKERS) tests/integration/local tests/integration/tasks \
 	  tests/integration/cli tests/docs
+	$(BIN)/pytest -n 3 --dist loadfile tests/integration/engines
 	$(BIN)/pytest -n 2 --dist loadfile tests/integration/slurm
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile tests/integration/ssh
 	$(BIN)/pytest -n 2 --dist loadfile tests/integration/grid_engine tests/integration/pbs \

@@ -20,6 +20,7 @@ from exaworks.tasks.cluster.source import Source
 from exaworks.tasks.engine import Features
 from exaworks.tasks.engines import engine_class
 from exaworks.tasks.errors import EngineFailed, InvalidTaskError
+from exaworks.tasks.options import Options
 from exaworks.tasks.scheduler import Placement
 from exaworks.tasks.spec import TaskSpec
 
@@ -334,6 +335,16 @@ class Allocation(ClusterEngine):
             launch=source.launch,
             timed=self.spec.seconds is not None,
         )
+
+    def check_possible(self, options: Options) -> None:
+        """See :meth:`QueuedEngine.check_possible`."""
+        walltime, limit = self.spec.seconds, options.time_limit
+        if walltime is not None and limit is not None and limit > walltime:
+            raise InvalidTaskError(
+                f"the task can never run here: its time limit is {limit:g} s, and the walltime of "
+                f"the allocation {walltime:g} s"
+            )
+        super().check_possible(options)
 
     @property
     def title(self) -> str:

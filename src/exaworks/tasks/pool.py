@@ -144,7 +144,7 @@ class EnginePool(ClusterEngine):
     # Growing
 
     def _may_grow(self) -> bool:
-        """Whether one more allocation may be asked for, some time."""
+        """See :meth:`ClusterEngine._may_grow`."""
         return not self._closing and self._most > 0
 
     def _nodes_to_come(self) -> list[NodeResources] | None:

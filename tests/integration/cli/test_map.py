@@ -449,6 +449,7 @@ def test_an_input_that_is_wrong_after_others(exaworks: Exaworks, tmp_path: Path)
 # As GNU parallel does it
 
 
+@pytest.mark.gnu_parallel
 @pytest.mark.skipif(shutil.which("parallel") is None, reason="no GNU parallel in PATH")
 @pytest.mark.parametrize(
     "words",
@@ -473,6 +474,7 @@ def test_the_same_as_gnu_parallel(exaworks: Exaworks, tmp_path: Path, words: lis
     assert exaworks("map", "-k", *words) == theirs.stdout
 
 
+@pytest.mark.gnu_parallel
 @pytest.mark.skipif(shutil.which("parallel") is None, reason="no GNU parallel in PATH")
 def test_gnu_parallel_goes_on_with_our_log(exaworks: Exaworks, tmp_path: Path) -> None:
     command = "echo {}; exit {}"

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nested_cases import NestedCases
 
 from exaworks.psij import JobExecutor
-from exaworks.psij.conformance import JobExecutorConformance
 from exaworks.tasks import (
     Allocation,
     AllocationSpec,
@@ -67,7 +67,7 @@ class TestPool(EngineConformance):
         return pool
 
 
-class TestJobsInAnAllocation(JobExecutorConformance):
+class TestJobsInAnAllocation(NestedCases):
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
     def _allocation(cls) -> Iterator[None]:
@@ -136,11 +136,14 @@ def test_tasks_that_cannot_finish_are_not_started() -> None:
         remaining = engine.remaining
         assert remaining is not None
         assert 30 < remaining <= 60
-        long = engine.configured(time_limit=600).submit(abs, -1)
+        with pytest.raises(InvalidTaskError, match=r"time limit is 61 s, and the walltime .* 60 s"):
+            engine.configured(time_limit=61).submit(abs, -1)
+        until(lambda: (engine.remaining or 0) < 59)
+        long = engine.configured(time_limit=59).submit(abs, -1)
         short = engine.configured(time_limit=5).submit(abs, -2)
         assert engine.submit(abs, -3).result(WAIT) == 3
         assert short.result(WAIT) == 2
-        assert "no node that has room for it will be there for 600 s" in engine.explain(long)
+        assert "no node that has room for it will be there for 59 s" in engine.explain(long)
         assert long.cancel()
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nested_cases import NestedCases
 from task_helpers import alive, numbers
 
 from exaworks.psij import (
@@ -34,7 +35,6 @@ from exaworks.psij import (
     StageOutFlags,
     SubmitException,
 )
-from exaworks.psij.conformance import JobExecutorConformance
 from exaworks.tasks import Engine, InlineEngine, LocalEngine, TaskError, TaskSpec
 from exaworks.tasks.nested import EngineJobExecutor, book
 from exaworks.tasks.nested.verdict import verdict
@@ -43,7 +43,7 @@ from patience import end, until
 S = JobState
 
 
-class TestEngineExecutor(JobExecutorConformance):
+class TestEngineExecutor(NestedCases):
     many = 500
 
     @pytest.fixture(autouse=True)
@@ -54,19 +54,6 @@ class TestEngineExecutor(JobExecutorConformance):
 
     def make_executor(self) -> JobExecutor:
         return EngineJobExecutor(self.engine)
-
-    def queued_job(self, executor: JobExecutor) -> Job:
-        everything = ResourceSpecV1(cpu_cores_per_process=4)
-        self.blocker = Job(self.spec("/bin/sleep", "300", resources=everything))
-        executor.submit(self.blocker)
-        self.reach(self.blocker, JobState.ACTIVE)
-        job = Job(self.spec("/bin/true"))
-        executor.submit(job)
-        assert job.status.state is JobState.QUEUED
-        return job
-
-    def let_start(self, executor: JobExecutor) -> None:
-        self.blocker.cancel()
 
 
 @pytest.fixture

@@ -77,7 +77,8 @@ def command(
 
     The command runs on the first node, with the terminal or the standard streams that are here, in
     this directory; without one, your shell does. What it prints is printed here, and its exit code
-    is returned. When it ends, the nodes are given back. Ctrl-C goes to the command; while the nodes are waited for, it gives up.
+    is returned. When it ends, the nodes are given back. Ctrl-C goes to the command; while the nodes
+    are waited for, it gives up.
 
     In a Slurm allocation, srun and `exaworks map --engine slurm` use all of its nodes.
 

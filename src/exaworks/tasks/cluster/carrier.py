@@ -57,15 +57,19 @@ class CarrierSource(Source):
     already returns at once, and is submitted again.
     """
 
-    def __init__(self, carry: Carry, nodes: int, title: str, **settings: Any) -> None:
+    def __init__(
+        self, carry: Carry, nodes: int, title: str, cancels: bool = True, **settings: Any
+    ) -> None:
         """Begin nothing yet.
 
         Args:
             carry: submits a call.
             nodes: on how many nodes there are workers.
             title: what to call the system.
+            cancels: calls that wait there may be cancelled.
             settings: what agents are told.
         """
+        self._cancels = cancels
         self._carry = carry
         self.expected = nodes
         self.title = title
@@ -137,6 +141,6 @@ class CarrierSource(Source):
         """See :meth:`Source.stop`. The agents have been told; so the calls return."""
         self._stopped = True
         with self._lock:
-            carried = list(self._carried)
+            carried = list(self._carried) if self._cancels else []
         for future in carried:
             future.cancel()

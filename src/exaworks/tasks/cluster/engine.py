@@ -41,6 +41,7 @@ MOST_SILENT = 4
 """How many of them may be missing until its node counts as lost."""
 
 _MOST_REMEMBERED = 10_000
+_MOMENT = 2.0
 
 SECONDS_TO_CONNECT = 120.0
 """For so long an agent that has started tries to reach its engine."""
@@ -190,6 +191,10 @@ class ClusterEngine(QueuedEngine):
     def _is_over(self, member: Member) -> None:
         """A source has ended."""
 
+    def _may_grow(self) -> bool:
+        """Whether further nodes may be asked for, some time."""
+        return False
+
     def _live(self) -> list[Member]:
         return [member for member in self._members.values() if member.over is None]
 
@@ -230,7 +235,8 @@ class ClusterEngine(QueuedEngine):
 
         def ready() -> bool:
             to_come = self._to_come()
-            if self._closing or (not to_come and len(self._links) < (nodes or 1)):
+            few = not to_come and len(self._links) < (nodes or 1) and not self._may_grow()
+            if self._closing or few:
                 raise EngineFailed(self._why_no_nodes())
             return len(self._links) >= nodes if nodes is not None else not to_come
 
@@ -295,7 +301,8 @@ class ClusterEngine(QueuedEngine):
                         "restartable"
                     ),
                 )
-        self._give_up_the_impossible()
+        # Its source may have ended, too, and will tell why in a moment.
+        self.reactor.call_later(_MOMENT, self._give_up_the_impossible)
 
     def _nodes_to_come(self) -> list[NodeResources] | None:
         """Nodes that are to come, as far as one can tell; ``None``: of a size not known yet."""

@@ -29,6 +29,7 @@ FLUX_GRACE = 5.0
 ``kill-timeout``)."""
 
 _PART_OF_GRACE = 0.9
+"""After this part of the grace ranks are killed, since this process is when it is over."""
 
 
 def is_utf8(*texts: str) -> bool:

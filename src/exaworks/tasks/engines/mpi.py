@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from typing import Any, ClassVar
 
+from exaworks.tasks.cluster.boot import SETTINGS
 from exaworks.tasks.cluster.carrier import CarrierSource
 from exaworks.tasks.cluster.engine import ClusterEngine
 from exaworks.tasks.cluster.launch import Launch, ProcessSource
@@ -27,9 +28,12 @@ class MPILaunch(Launch):
         if is_open_mpi():
             return [
                 "mpiexec", "-n", str(nodes), "--map-by", "ppr:1:node", "--bind-to", "none",
-                *agent,
+                "-x", SETTINGS, *agent,
             ]  # fmt: skip
-        return ["mpiexec", "-n", str(nodes), "-ppn", "1", "-bind-to", "none", *agent]
+        return [
+            "mpiexec", "-n", str(nodes), "-ppn", "1", "-bind-to", "none", "-genvlist", SETTINGS,
+            *agent,
+        ]  # fmt: skip
 
 
 def is_open_mpi() -> bool:

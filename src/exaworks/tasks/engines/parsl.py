@@ -72,9 +72,10 @@ class ParslEngine(ClusterEngine):
                 "process, and a configuration cannot be sent there"
             )
         source: Source
+        # A future of HTEX that is cancelled breaks the thread that wants to set its result.
         if executor is not None:
             source = CarrierSource(
-                lambda function, *args: executor.submit(function, {}, *args), nodes, "Parsl"
+                lambda function, *args: executor.submit(function, {}, *args), nodes, "Parsl", False
             )
         else:
             source = HostSource(Host("Parsl", _host, config=config), nodes, owned=True)
@@ -99,7 +100,7 @@ def _host(orders: Orders, config: Callable[[], Any]) -> None:
         sources = []
         for number, words, environment, count in orders:
             source = CarrierSource(
-                lambda function, *args: executor.submit(function, {}, *args), count, "Parsl"
+                lambda function, *args: executor.submit(function, {}, *args), count, "Parsl", False
             )
             failed = partial(orders.failed, number)
             source.carry_agents(words, environment, str(number), failed)

@@ -59,7 +59,8 @@ class RadicalEngine(ClusterEngine):
 
     ::
 
-        with RadicalEngine(nodes=2, resource="access.bridges2", queue="RM", runtime=60) as engine:
+        where = {"resource": "access.bridges2", "queue": "RM", "runtime": 60}
+        with RadicalEngine(nodes=2, description=where) as engine:
             ...
 
     The pilot runs one task on each node, our agent; so a task does not cost what one costs there.
