@@ -1,7 +1,12 @@
 """exaworks.tasks against its peers (from PyPI and Debian) and against the floor, in one go.
 
-usage: python benchmarks/tasks.py [--tests functions,commands,latency,start,arrays] [--rounds 3]
+usage: python benchmarks/tasks.py [--tests functions,commands,...] [--rounds 3]
                                   [--counts 1000,10000] [--cpus 0,1] [--peer PYTHON] [--json FILE]
+
+functions, commands, latency, start, arrays: against peers, and the floor of two bare spawners.
+functions-through, commands-through: a system driven by our engine on it, against itself.
+killed: from the death of a worker to the failure of its task. mix: how much of the cores a mix of
+tasks uses. memory: of a function that waits.
 
 All have two workers. The peers are installed into a virtual environment in the user's cache unless
 --peer names a Python that has them and exaworks. Contestants take turns, round by round; medians
@@ -22,24 +27,57 @@ import venv
 from pathlib import Path
 from typing import Any
 
-PEERS = ("loky", "distributed", "parsl", "hyperqueue", "numpy")
+PEERS = (
+    "loky",
+    "executorlib",
+    "distributed",
+    "parsl",
+    "mpi4py",
+    "radical.pilot",
+    "hyperqueue",
+    "numpy",
+)
 RUNNER = Path(__file__).parent / "workers" / "tasks_runner.py"
-POOLS = ("exaworks", "ProcessPoolExecutor", "loky", "dask", "parsl-htex")
+POOLS = (
+    "exaworks", "allocation", "ProcessPoolExecutor", "loky", "executorlib", "dask", "parsl-htex",
+)  # fmt: skip
+THROUGH = (
+    "exaworks on dask", "dask", "exaworks on parsl-htex", "parsl-htex", "exaworks on mpi",
+    "mpi4py.futures",
+)  # fmt: skip
 CONTESTANTS = {
     "functions": POOLS,
-    "commands": ("exaworks", "floor", "ProcessPoolExecutor", "hyperqueue", "GNU parallel"),
+    "commands": (
+        "exaworks", "allocation", "floor", "ProcessPoolExecutor", "dask", "parsl-htex",
+        "hyperqueue", "GNU parallel", "radical",
+    ),
+    "functions-through": THROUGH,
+    "commands-through": (*THROUGH, "exaworks on radical", "radical"),
     "latency": POOLS,
     "start": POOLS,
     "arrays": POOLS,
-}
+    "killed": ("exaworks", "allocation"),
+    "mix": ("exaworks",),
+    "memory": ("exaworks", "allocation", "ProcessPoolExecutor", "loky"),
+}  # fmt: skip
 FIGURES = {
     "functions": ("rate", "tasks/s", True),
     "commands": ("rate", "tasks/s", True),
+    "functions-through": ("rate", "tasks/s", True),
+    "commands-through": ("rate", "tasks/s", True),
+    "killed": ("median_ms", "ms", False),
+    "mix": ("percent", "% of the cores in use", True),
+    "memory": ("bytes", "bytes a task", False),
     "latency": ("median_ms", "ms", False),
     "start": ("start_s", "s to the first result", False),
     "arrays": ("ms", "ms for 8 MB there and back", False),
 }
-SLOW = {"dask": 2000, "parsl-htex": 2000, "hyperqueue": 1000, "GNU parallel": 500}
+OPEN_MPI = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+}
+SLOW = {"dask": 2000, "parsl-htex": 2000, "hyperqueue": 1000, "GNU parallel": 500, "radical": 100}
 """How many tasks at most for those that take long."""
 
 
@@ -71,7 +109,7 @@ def run(
             text=True,
             timeout=300,
             check=True,
-            env={**os.environ, "PATH": path},
+            env={**os.environ, **OPEN_MPI, "PATH": path},
         )
         figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, ValueError, IndexError, OSError) as problem:
@@ -94,7 +132,10 @@ def main() -> None:
     cpus = {int(word) for word in given.cpus.split(",") if word}
     report: list[dict[str, Any]] = []
     for test in given.tests.split(","):
-        fixed = {"latency": [300], "start": [0], "arrays": [50]}
+        fixed = {
+            "latency": [300], "start": [0], "arrays": [50], "killed": [30], "mix": [140],
+            "memory": [100_000],
+        }  # fmt: skip
         for count in fixed.get(test) or map(int, given.counts.split(",")):
             rounds: dict[str, list[dict[str, Any]]] = {}
             for _ in range(given.rounds):
@@ -115,13 +156,14 @@ def show(test: str, count: int, rounds: dict[str, list[dict[str, Any]]]) -> list
         values = [figures[name] for figures in found if name in figures]
         cpu = [figures["cpu_us"] for figures in found if "cpu_us" in figures]
         if not values:
-            print(f"  {contestant:20} {'-':>12}")
+            print(f"  {contestant:24} {'-':>12}")
             continue
         value = statistics.median(values)
-        ours = ours or value
+        if ours is None or contestant.startswith("exaworks on"):
+            ours = value
         ratio = ours / value if more_is_better else value / ours
         text = f"{statistics.median(cpu):8.0f} us CPU" if cpu else ""
-        print(f"  {contestant:20} {value:12.4g} {text}   ours is {ratio:.2f} times better")
+        print(f"  {contestant:24} {value:12.4g} {text}   ours is {ratio:.2f} times better")
         rows.append({"test": test, "count": count, "who": contestant, "value": value, "cpu": cpu})
     return rows
 

@@ -220,7 +220,7 @@ class JobSource(Source):
             stderr_path=self._log,
             resources=resources,
             attributes=attributes,
-            launcher="single",
+            launcher=self.launch.launcher(self.executor.name),
         )
 
     def _changed(self, boot: Boot, status: JobStatus) -> None:

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from exaworks.psij import Descriptor
 from exaworks.core.plugins import Registry
+from exaworks.psij import Descriptor
 from exaworks.psij.job_executor import registry as executors
 from exaworks.psij.job_launcher import registry as launchers
 

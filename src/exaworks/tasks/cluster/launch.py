@@ -37,6 +37,10 @@ class Launch:
         """The command, run on the first node, that starts an agent on each of so many nodes."""
         raise NotImplementedError
 
+    def launcher(self, executor: str) -> str:
+        """The PSI/J launcher with which a job of this executor runs the words."""
+        return "single"
+
     def check(self, spec: TaskSpec) -> None:
         """See to it that ranks of a task can be started over several nodes.
 
