@@ -152,11 +152,14 @@ def test_tasks_that_are_put_back_keep_their_turn() -> None:
 
 requests = st.builds(
     Resources,
-    ranks=st.just(1),
+    ranks=st.integers(1, 3),
     cores=st.integers(1, 4),
     gpus=st.sampled_from([0, 0.25, 0.5, 1, 2]),
     memory=st.sampled_from([0, 10, 500, 1000]),
 )
+
+
+SMALL = NodeResources("b", (0, 1), ("0",), 500)
 
 
 class Machine(RuleBasedStateMachine):
@@ -164,7 +167,8 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.plan = scheduler(NODE, NodeResources("b", (0, 1), ("0",), 500), patience=3.0)
+        self.nodes = {0: NODE, 1: SMALL}
+        self.plan = scheduler(NODE, SMALL, patience=3.0)
         self.waiting: dict[int, Resources] = {}
         self.running: dict[int, Placement] = {}
         self.now = 0.0
@@ -187,6 +191,23 @@ class Machine(RuleBasedStateMachine):
     @rule(seconds=st.floats(0, 2))
     def wait(self, seconds: float) -> None:
         self.now += seconds
+
+    @rule(node=st.sampled_from([NODE, SMALL]))
+    def come(self, node: NodeResources) -> None:
+        self.nodes[self.plan.add_node(node)] = node
+
+    @precondition(lambda self: self.nodes)
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        """A node goes, and with it what runs there; what can run nowhere any more is told."""
+        number = data.draw(st.sampled_from(sorted(self.nodes)))
+        del self.nodes[number]
+        self.plan.remove_node(number)
+        for task, placement in list(self.running.items()):
+            if any(rank.node == number for rank in placement.ranks):
+                self.plan.release(self.running.pop(task))
+        for task in self.plan.take_out(lambda each: self.plan.impossible(each) is not None):
+            del self.waiting[task]
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
@@ -214,8 +235,7 @@ class Machine(RuleBasedStateMachine):
                 shares[key] = shares.get(key, 0.0) + min(1.0, request.gpus)
             memory[rank.node] = memory.get(rank.node, 0) + request.memory
         assert all(share <= 1.0 + 1e-6 for share in shares.values())
-        assert memory.get(0, 0) <= 1000
-        assert memory.get(1, 0) <= 500
+        assert all(used <= self.nodes[node].memory for node, used in memory.items())
         assert self.plan.waiting == len(self.waiting)
 
     def teardown(self) -> None:
@@ -228,7 +248,37 @@ class Machine(RuleBasedStateMachine):
         assert not self.waiting
         for placement in self.running.values():
             self.plan.release(placement)
-        assert self.plan.free() == [NODE, NodeResources("b", (0, 1), ("0",), 500)]
+        assert self.plan.free() == list(self.nodes.values())
+
+
+def test_a_node_with_an_end() -> None:
+    plan = scheduler()
+    plan.close_node(0)
+    short = plan.add_node(NODE, end=100.0)
+    plan.add("long", Resources(), seconds=60.0)
+    plan.add("short", Resources(), seconds=30.0)
+    plan.add("unknown", Resources())
+    assert {task for task, _ in started(plan, 50.0)} == {"short", "unknown"}
+    why = plan.why_waiting(Resources(), 0, "", 50.0, 60.0)
+    assert why == "no node that has room for it will be there for 60 s, its time limit"
+    plan.add("later", Resources())
+    assert [task for task, _ in started(plan, 80.0)] == ["later"]  # it holds nobody up
+    plan.add("too late", Resources())
+    assert started(plan, 101.0) == []
+    other = plan.add_node(NODE)
+    assert {p.ranks[0].node for _, p in started(plan, 101.0)} == {other} != {short}
+
+
+def test_ranks_on_one_node_if_they_fit_there() -> None:
+    plan = scheduler(NODE, SMALL, NODE)
+    plan.add("filler", Resources(cores=3))
+    plan.add("ranks", Resources(ranks=4))
+    (_, (_, on)) = started(plan)
+    assert {rank.node for rank in on.ranks} == {2}
+    alone = scheduler(NODE, NODE, spread=False)
+    assert alone.impossible(Resources(ranks=2, nodes=2)) is not None
+    assert "cannot spread the ranks" in (alone.impossible(Resources(ranks=5)) or "")
+    assert scheduler(NODE, NODE).impossible(Resources(ranks=5)) is None
 
 
 TestMachine = Machine.TestCase
