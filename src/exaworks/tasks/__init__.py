@@ -9,7 +9,8 @@
         print(engine.launch(TaskSpec(["date"])).result().text)
 """
 
-from exaworks.tasks.allocation import Allocation, AllocationSpec
+from typing import TYPE_CHECKING, Any
+
 from exaworks.tasks.engine import Engine, EngineResources, Features, as_completed
 from exaworks.tasks.engines import engine_class, engine_descriptors, get_engine
 from exaworks.tasks.errors import (
@@ -30,11 +31,14 @@ from exaworks.tasks.errors import (
 from exaworks.tasks.future import TaskFuture, Times
 from exaworks.tasks.inline import InlineEngine
 from exaworks.tasks.local.engine import LocalEngine
-from exaworks.tasks.pool import EnginePool
 from exaworks.tasks.resources import NodeResources, Resources
 from exaworks.tasks.result import TaskResult
 from exaworks.tasks.spec import TaskSpec
 from exaworks.tasks.state import TaskState
+
+if TYPE_CHECKING:
+    from exaworks.tasks.allocation import Allocation, AllocationSpec
+    from exaworks.tasks.pool import EnginePool
 
 __all__ = [
     "Allocation",
@@ -70,3 +74,14 @@ __all__ = [
     "engine_descriptors",
     "get_engine",
 ]
+
+# What works on one machine does not wait for the import of what works across nodes.
+_LATER = {"Allocation": "allocation", "AllocationSpec": "allocation", "EnginePool": "pool"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
+import logging
 import os
 import socket
 import threading
@@ -22,6 +23,8 @@ from exaworks.tasks.resources import NodeResources, Resources
 from exaworks.tasks.spec import TaskSpec
 
 __all__ = ["Engine", "EngineResources", "Features", "as_completed"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -96,6 +99,7 @@ class Engine(concurrent.futures.Executor):
         self.id = f"{self.name}-{os.getpid()}-{next(self._numbers)}"
         self._lock = threading.RLock()
         self._process = os.getpid()
+        self._when_closed: list[Callable[[], object]] | None = []
 
     # Functions
 
@@ -216,6 +220,28 @@ class Engine(concurrent.futures.Executor):
     @abstractmethod
     def explain(self, task: TaskFuture[Any]) -> str:
         """Why a task waits, where it runs, or why it failed, in a sentence or two."""
+
+    def when_closed(self, callback: Callable[[], object]) -> None:
+        """Call back when the engine was shut down and all of its tasks have ended; at once if so.
+
+        Args:
+            callback: called in the engine's thread; it must return soon.
+        """
+        with self._lock:
+            if self._when_closed is not None:
+                self._when_closed.append(callback)
+                return
+        callback()
+
+    def _is_closed(self) -> None:
+        """Tell those who want to know. Of use to engines only; the lock is not held."""
+        with self._lock:
+            callbacks, self._when_closed = self._when_closed or [], None
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception:
+                logger.exception("a callback of %s failed", self.id)
 
     @abstractmethod
     def _cancel(self, task: TaskFuture[Any]) -> bool:

@@ -250,6 +250,7 @@ class InlineEngine(Engine):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks."""
         self._closed = True
+        self._is_closed()
 
     def _cancel(self, task: TaskFuture[Any]) -> bool:
         return False

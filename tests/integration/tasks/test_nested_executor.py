@@ -660,3 +660,16 @@ def test_tasks_and_jobs_share_an_engine(executor: EngineJobExecutor) -> None:
     assert all(future.result(60).ok for future in futures)
     assert end(job).exit_code == 1
     assert begun - 1 < job.status.time < time.time() + 1
+
+
+def test_held_jobs_end_with_their_engine() -> None:
+    with LocalEngine(1) as engine:
+        executor = EngineJobExecutor(engine)
+        blocker, job = shell("sleep 600"), shell("true")
+        executor.submit(blocker)
+        executor.submit(job)
+        executor.hold(job)
+        blocker.cancel()
+    status = end(job)
+    assert status.state is S.FAILED
+    assert "it was held, and its engine was shut down" in (status.message or "")

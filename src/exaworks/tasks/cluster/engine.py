@@ -487,6 +487,7 @@ class ClusterEngine(QueuedEngine):
         finally:
             self.reactor.stop()
             self._closed.set()
+            self._is_closed()
 
     def _stop(self, source: Source) -> None:
         try:

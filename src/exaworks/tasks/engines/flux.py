@@ -120,12 +120,11 @@ class FluxLaunch(Launch):
         return ["sh", "-c", _START, str(nodes), "sh", "-c", _CHECK, str(nodes), *start]
 
     def launcher(self, executor: str) -> str:
-        """How a job of an executor runs the words, as PSI/J calls it.
+        """See :meth:`Launch.launcher`.
 
-        In a job of Flux each node runs them, so that the brokers find each other by its PMI; in
-        others, the first node does.
+        In a job of Flux each node runs them, so that the brokers find each other by its PMI.
         """
-        return "multiple" if executor == "flux" else "single"
+        return "multiple" if executor == "flux" else super().launcher(executor)
 
     def check(self, spec: TaskSpec) -> None:
         """See :meth:`Launch.check`."""

@@ -156,6 +156,7 @@ class LocalEngine(LocalBase):
             self.nursery.close()
             self.reactor.stop()
             self._closed.set()
+        self._is_closed()
 
 
 def _folder(given: str | os.PathLike[str] | None) -> str:

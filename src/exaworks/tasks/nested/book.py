@@ -99,7 +99,20 @@ class Book:
     @classmethod
     def of(cls, engine: Engine) -> Book:
         """The book of an engine."""
-        return cls._books.setdefault(engine, cls())
+        book = cls._books.get(engine)
+        if book is None:
+            book = cls._books.setdefault(engine, made := cls())
+            if book is made:
+                engine.when_closed(book.close)
+        return book
+
+    def close(self) -> None:
+        """The engine is no more: jobs that are held can never start."""
+        for record in self.all(live=True):
+            with self.lock:
+                held, record.held = record.held, False
+            if held:
+                self.end_unstarted(record, "it was held, and its engine was shut down")
 
     def get(self, native_id: str | None) -> Record | None:
         """The record of a job; ``None``: it is not known, or not any more."""
