@@ -87,7 +87,7 @@ def check(home: Path, jobs: list[dict[str, Any]], ids: list[int], ran: Path) -> 
         assert (final[number]["exit_code"], final[number]["reason"]) == (
             code,
             "exit" if code else None,
-        ), final[number]
+        ), repr(final[number])
 
 
 @LINUX_ONLY

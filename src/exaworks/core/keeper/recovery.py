@@ -108,6 +108,8 @@ def recover(
         process = None
         if same_machine and job.stage == RUNNING and job.pid:
             process = inspect(job.pid)
+            if process is not None and process.dead and not process.parent:
+                process = None  # it is just being reaped, and has no parent any more
         elif same_machine and job.stage == STARTING:
             snapshot = snapshot or Snapshot()
             # Not what an earlier phase left behind: that is older than the record.

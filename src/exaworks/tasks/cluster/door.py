@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 _BACKLOG = 1024
 _SECONDS_TO_PROVE = 30.0
+_PAUSE = 0.5
 
 
 class _Guest:
@@ -61,13 +62,21 @@ class Door:
         self._socket.setblocking(False)
         self.port: int = self._socket.getsockname()[1]
         """The port."""
-        reactor.call_soon(lambda: reactor.add_reader(self._socket.fileno(), self._knock))
+        reactor.call_soon(self._listen)
+
+    def _listen(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._reactor.add_reader(self._socket.fileno(), self._knock)
 
     def _knock(self) -> None:
         while True:
             try:
                 connection, _ = self._socket.accept()
-            except OSError:  # nobody more, or no descriptor for him: he will try again
+            except BlockingIOError:
+                return
+            except OSError:  # there is no descriptor for him, for now
+                self._reactor.remove_reader(self._socket.fileno())
+                self._reactor.call_later(_PAUSE, self._listen)
                 return
             connection.setblocking(False)
             guest = _Guest(connection)

@@ -131,6 +131,7 @@ class ClusterEngine(QueuedEngine):
         self._secret = secrets.token_bytes(32)
         self._members: dict[int, Member] = {}
         self._links: dict[int, AgentLink] = {}
+        self._newcomers: set[AgentLink] = set()
         self._lanes = Lanes(self)
         self._ready = threading.Condition(self._lock)
         self._shape: NodeResources | None = None
@@ -255,12 +256,14 @@ class ClusterEngine(QueuedEngine):
         return f"{there}; {'; '.join(reasons[-3:])}" if reasons else there
 
     def _welcome_agent(self, channel: Channel) -> None:
-        link = AgentLink(channel, self.reactor)
+        link = AgentLink(channel, self.reactor, self._lock)
+        self._newcomers.add(link)
         link.put([("welcome", self._welcome)])
         link.listen(partial(self._speaks, link))
 
     def _arrived(self, link: AgentLink, hello: dict[str, Any]) -> None:
         """An agent has said what its node has; the lock is held."""
+        self._newcomers.discard(link)
         member = self._members[hello["source"]]
         link.source, link.name, link.pid = member.source, hello["name"], hello["pid"]
         node = NodeResources(
@@ -279,6 +282,7 @@ class ClusterEngine(QueuedEngine):
         """An agent is gone."""
         with self._lock:
             link.close()
+            self._newcomers.discard(link)
             if self._links.pop(link.node, None) is None:
                 return
             self.scheduler.remove_node(link.node)
@@ -477,6 +481,8 @@ class ClusterEngine(QueuedEngine):
                 return
             for link in self._links.values():
                 link.put([("end",)])
+                link.close()
+            for link in self._newcomers:
                 link.close()
             self._links.clear()
             self._door.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,8 @@ class AgentLink:
         leaving: why it takes no more tasks.
     """
 
-    def __init__(self, channel: Channel, reactor: Reactor) -> None:
+    def __init__(self, channel: Channel, reactor: Reactor, lock: threading.RLock) -> None:
+        self._lock = lock
         self.channel = channel
         self.node = -1
         self.name = "?"
@@ -142,9 +144,10 @@ class AgentLink:
             self._reactor.add_writer(self.fileno(), self._flush)
 
     def _flush(self) -> None:
-        self.channel.flush()
-        if not self.channel.unsent and self.fileno() >= 0:
-            self._reactor.remove_writer(self.fileno())
+        with self._lock:
+            self.channel.flush()
+            if not self.channel.unsent and self.fileno() >= 0:
+                self._reactor.remove_writer(self.fileno())
 
     def close(self) -> None:
         """Give up the connection; the agent then ends, with all that it runs."""

@@ -22,7 +22,7 @@ class SlurmLaunch(Launch):
 
     name: ClassVar[str] = "srun"
     can_spread: ClassVar[bool] = True
-    settings: ClassVar[dict[str, Any]] = {"cores": "SLURM_CPUS_ON_NODE"}
+    settings: ClassVar[dict[str, Any]] = {"cores_from": "SLURM_CPUS_ON_NODE"}
 
     def words(self, agent: list[str], nodes: int) -> list[str]:
         """See :meth:`Launch.words`."""

@@ -90,7 +90,7 @@ class CommandRunner(Runner):
     def _add(self) -> CommanderLink:
         engine = self._engine
         engine.process_count += 1
-        commander = CommanderLink(engine.process_count, engine.reactor)
+        commander = CommanderLink(engine.process_count, engine.reactor, engine.lock)
         self._commanders[commander.number] = commander
         with commander.their_socket as theirs:
             engine.nursery.commander(

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 import time
 from typing import Any
 
@@ -37,7 +38,7 @@ class Lane:
 class CommanderLink:
     """Sends commands and reads how they ended. Not thread-safe."""
 
-    def __init__(self, number: int, reactor: Reactor) -> None:
+    def __init__(self, number: int, reactor: Reactor, lock: threading.RLock) -> None:
         """Make the socket; the process itself is still to be forked."""
         self.number = number
         self.pid: int | None = None
@@ -45,6 +46,7 @@ class CommanderLink:
         self._lane_of: dict[int, Lane] = {}
         self._free_lanes = list(range(LANES - 1, -1, -1))
         self._reactor = reactor
+        self._lock = lock
         self._tokens = 0
         self._known: set[int] = set()
         self._socket, self.their_socket = socket.socketpair()
@@ -124,9 +126,10 @@ class CommanderLink:
             self._reactor.add_writer(self._socket.fileno(), self._flush)
 
     def _flush(self) -> None:
-        self._messages.flush()
-        if not self._messages.unsent and self._socket.fileno() >= 0:
-            self._reactor.remove_writer(self._socket.fileno())
+        with self._lock:
+            self._messages.flush()
+            if not self._messages.unsent and self._socket.fileno() >= 0:
+                self._reactor.remove_writer(self._socket.fileno())
 
     def read(self) -> list[Any] | None:
         """The messages that have come; ``None``: there will be no more."""

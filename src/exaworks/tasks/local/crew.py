@@ -61,7 +61,7 @@ class Crew(Runner):
     def _add(self) -> None:
         engine = self._engine
         engine.process_count += 1
-        worker = WorkerLink(engine.process_count, engine.reactor)
+        worker = WorkerLink(engine.process_count, engine.reactor, engine.lock)
         self._workers[worker.number] = worker
         engine.nursery.worker(worker.number, worker.worker_socket.fileno(), worker.worker_tokens)
         worker.handed_over()

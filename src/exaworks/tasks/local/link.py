@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import socket
+import threading
 import time
 from collections import deque
 from typing import Any
@@ -47,7 +48,7 @@ class WorkerLink:
     Calls run in the order in which they were sent. Not thread-safe.
     """
 
-    def __init__(self, number: int, reactor: Reactor) -> None:
+    def __init__(self, number: int, reactor: Reactor, lock: threading.RLock) -> None:
         """Make the socket and the pipe; the worker itself is still to be forked."""
         self.number = number
         self.pid: int | None = None
@@ -61,6 +62,7 @@ class WorkerLink:
         self.made = time.monotonic()
         self.served = False
         self._reactor = reactor
+        self._lock = lock
         self._token = 0
         self._known: set[int] = set()
         self._settings: dict[str, Any] | None = None
@@ -167,14 +169,15 @@ class WorkerLink:
 
     def flush(self) -> None:
         """Send what there was no room for."""
-        while self._out:
-            left = self._try(*self._out[0])
-            if left is not None:
-                self._out[0] = left
-                return
-            self._out.popleft()
-        if self._socket.fileno() >= 0:
-            self._reactor.remove_writer(self._socket.fileno())
+        with self._lock:  # nobody may add to it while this one finds that nothing is left
+            while self._out:
+                left = self._try(*self._out[0])
+                if left is not None:
+                    self._out[0] = left
+                    return
+                self._out.popleft()
+            if self._socket.fileno() >= 0:
+                self._reactor.remove_writer(self._socket.fileno())
 
     def take_back(self) -> list[TaskFuture[Any]]:
         """Take calls back that have not begun: the next ones, in order; they will not run."""
