@@ -14,7 +14,7 @@ trap 'rm -rf "$folder"' EXIT
 chmod 755 "$folder"
 cp -r pyproject.toml README.md src tests "$folder"
 /usr/bin/python3 -m venv "$folder/venv"
-"$folder/venv/bin/python" -m pip install --quiet pytest pytest-xdist hypothesis "$folder"
+"$folder/venv/bin/python" -m pip install --quiet pytest pytest-timeout pytest-xdist hypothesis "$folder"
 chown -R "$user:" "$folder"
 cd "$folder"
 runuser -u "$user" -- env PYTHONPATH="$folder/src" "$folder/venv/bin/pytest" "$@"

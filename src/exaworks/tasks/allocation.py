@@ -187,11 +187,12 @@ class JobSource(Source):
         from exaworks.psij import JobAttributes, JobSpec, ResourceSpecV1
 
         spec = self.spec
+        usual = self.launch.attributes if spec.nodes > 1 else {}
         attributes = JobAttributes(
             queue_name=spec.queue,
             account=spec.account,
             reservation_id=spec.reservation,
-            custom_attributes=dict(spec.attributes) or None,
+            custom_attributes={**usual, **spec.attributes} or None,
         )
         if spec.seconds is not None:
             attributes.duration = timedelta(seconds=spec.seconds)

@@ -203,7 +203,7 @@ def test_a_node_dies(cluster: Cluster, engine: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("SLURM_CONF", cluster.conf)
     try:
         cluster("start")
-        with allocate(3, engine=engine, attributes={"slurm.no-kill": None}) as allocation:
+        with allocate(3, engine=engine) as allocation:
             restartable = allocation.configured(restartable=True)
             again = [restartable.submit(host_name, 3) for _ in range(12)]
             once = [allocation.submit(host_name, 3) for _ in range(6)]

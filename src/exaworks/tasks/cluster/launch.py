@@ -33,6 +33,9 @@ class Launch:
     settings: ClassVar[dict[str, Any]] = {}
     """What agents are told."""
 
+    attributes: ClassVar[dict[str, Any]] = {}
+    """Custom attributes of a batch job of several nodes, unless the user says otherwise."""
+
     def words(self, agent: list[str], nodes: int) -> list[str]:
         """The command, run on the first node, that starts an agent on each of so many nodes."""
         raise NotImplementedError

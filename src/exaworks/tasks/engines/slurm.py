@@ -23,6 +23,8 @@ class SlurmLaunch(Launch):
     name: ClassVar[str] = "srun"
     can_spread: ClassVar[bool] = True
     settings: ClassVar[dict[str, Any]] = {"cores_from": "SLURM_CPUS_ON_NODE"}
+    # The job goes on with the other nodes when one fails (sbatch(1)).
+    attributes: ClassVar[dict[str, Any]] = {"slurm.no-kill": None}
 
     def words(self, agent: list[str], nodes: int) -> list[str]:
         """See :meth:`Launch.words`."""
