@@ -228,9 +228,9 @@ class EngineConformance:
         self._needs_concurrency()
 
         def stubborn() -> None:
-            note(tmp_path / "pid", str(os.getpid()))
             while True:
                 try:
+                    note(tmp_path / "pid", str(os.getpid()))
                     time.sleep(600)
                 except KeyboardInterrupt:
                     continue
@@ -242,7 +242,7 @@ class EngineConformance:
         assert time.monotonic() - begun >= 0.2
         with pytest.raises(TaskTimeout):
             limited.submit(stubborn).result(WAIT)
-        until(lambda: not alive(int((tmp_path / "pid").read_text())))
+        until(lambda: not any(map(alive, numbers(tmp_path / "pid"))))
         assert limited.submit(double, 1).result(WAIT) == 2
 
     def test_what_takes_an_executor_takes_an_engine(self, engine: Engine) -> None:
@@ -743,15 +743,15 @@ class EngineConformance:
         self._needs_workers()
 
         def work() -> None:
-            note(tmp_path / "pid", str(os.getpid()))
             try:
+                note(tmp_path / "pid", str(os.getpid()))
                 time.sleep(600)
             except KeyboardInterrupt:
                 note(tmp_path / "end", "interrupted")
                 raise
 
         future = engine.submit(work)
-        until((tmp_path / "pid").exists)
+        until(lambda: numbers(tmp_path / "pid"))
         assert future.cancel()
         assert future.cancelled()
         until((tmp_path / "end").exists)
@@ -763,16 +763,16 @@ class EngineConformance:
         self._needs_workers()
 
         def work() -> None:
-            note(tmp_path / "pid", str(os.getpid()))
             while True:
                 try:
+                    note(tmp_path / "pid", str(os.getpid()))
                     time.sleep(600)
                 except KeyboardInterrupt:
                     continue
 
         future = engine.submit(work)
-        until((tmp_path / "pid").exists)
+        until(lambda: numbers(tmp_path / "pid"))
         assert future.cancel()
-        pid = int((tmp_path / "pid").read_text())
+        pid = numbers(tmp_path / "pid")[0]
         until(lambda: not alive(pid))
         assert list(engine.map(double, range(10))) == list(range(0, 20, 2))

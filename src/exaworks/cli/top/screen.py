@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -25,6 +26,18 @@ _PATIENCE: Final = 1.0
 
 
 def watch(interval: float, engine: str | None) -> int:
+    """Do :func:`_watch`, and end quietly if the terminal goes away."""
+    try:
+        return _watch(interval, engine)
+    except (OSError, termios.error) as problem:
+        if problem.args[0] != errno.EIO:
+            raise
+        # What is still to be written has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return OK
+
+
+def _watch(interval: float, engine: str | None) -> int:
     """Show the engines of this machine until somebody presses q or ctrl-C.
 
     Args:
