@@ -49,7 +49,7 @@ CONTESTANTS = {
     "functions": POOLS,
     "commands": (
         "exaworks", "allocation", "floor", "ProcessPoolExecutor", "dask", "parsl-htex",
-        "hyperqueue", "GNU parallel", "radical",
+        "hyperqueue", "GNU parallel",
     ),
     "functions-through": THROUGH,
     "commands-through": (*THROUGH, "exaworks on radical", "radical"),

@@ -238,6 +238,9 @@ def killed(pool: Any, count: int) -> dict[str, float]:
     """How long it takes from the end of a worker until its task has failed."""
     seconds = []
     for _ in range(count):
+        # A worker that dies before it has served anybody is replaced only after a pause.
+        for future in [pool.submit(time.sleep, 0.01) for _ in range(WORKERS * 3)]:
+            future.result()
         problem = pool.submit(die).exception()
         seen = time.time()
         assert problem is not None
