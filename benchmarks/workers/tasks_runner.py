@@ -28,6 +28,8 @@ def twice(array: Any) -> Any:
 
 
 def true() -> int:
+    import subprocess  # Parsl sends functions without what their module has imported
+
     return subprocess.call(["/bin/true"])
 
 
@@ -58,9 +60,8 @@ def processes() -> Iterator[Executor]:
 def loky() -> Iterator[Executor]:
     from loky import get_reusable_executor
 
-    executor = get_reusable_executor(max_workers=WORKERS)
-    yield executor
-    executor.shutdown()
+    with get_reusable_executor(max_workers=WORKERS) as executor:
+        yield executor
 
 
 @contextmanager
@@ -141,9 +142,11 @@ def htex_executor() -> Iterator[Any]:
             provider=LocalProvider(init_blocks=1, max_blocks=1),
         )
         parsl.load(Config(executors=[executor], run_dir=folder, initialize_logging=False))
-        yield executor
-        parsl.dfk().cleanup()
-        parsl.clear()
+        try:
+            yield executor
+        finally:
+            parsl.dfk().cleanup()
+            parsl.clear()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -74,7 +74,7 @@ class Features:
     extra: str | None = None
 
 
-class Engine(concurrent.futures.Executor):
+class Engine(concurrent.futures.Executor, ABC):
     """Runs tasks: Python functions and commands.
 
     It is a :class:`concurrent.futures.Executor`, so that everything in Python that takes one can

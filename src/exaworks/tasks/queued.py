@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import weakref
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
@@ -86,17 +87,17 @@ class QueuedEngine(Engine):
 
     # What subclasses do. The lock is held, except in _close.
 
+    @abstractmethod
     def dispatch(self) -> None:
         """Start what can be started."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stop_task(self, task: TaskFuture[Any]) -> None:
         """End a task that runs; what it has is given back when it has really ended."""
-        raise NotImplementedError
 
+    @abstractmethod
     def where(self, task: TaskFuture[Any]) -> str | None:
         """Where a task runs, for people: a verb and a place."""
-        raise NotImplementedError
 
     def seconds_of(self, options: Options) -> float:
         """For how long a node must be there for a task with these options; 0: not known."""
@@ -115,9 +116,9 @@ class QueuedEngine(Engine):
         if reason is not None:
             raise InvalidTaskError(f"the task can never run here: {reason}")
 
+    @abstractmethod
     def _close(self) -> None:
         """Nothing is left to do: give up all that there is; in the reactor's thread."""
-        raise NotImplementedError
 
     def still_running(self) -> bool:
         """Whether a task that was cancelled has not ended yet."""

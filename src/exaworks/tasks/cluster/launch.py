@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import threading
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from exaworks.tasks.cluster.boot import Boot
@@ -21,7 +22,7 @@ _TAIL = 2000
 _SECONDS_TO_END = 10.0
 
 
-class Launch:
+class Launch(ABC):
     """One way to do that. It keeps no state."""
 
     name: ClassVar[str]
@@ -36,9 +37,9 @@ class Launch:
     attributes: ClassVar[dict[str, Any]] = {}
     """Custom attributes of a batch job of several nodes, unless the user says otherwise."""
 
+    @abstractmethod
     def words(self, agent: list[str], nodes: int) -> list[str]:
         """The command, run on the first node, that starts an agent on each of so many nodes."""
-        raise NotImplementedError
 
     def launcher(self, executor: str) -> str:
         """The PSI/J launcher with which a job of this executor runs the words."""
@@ -50,6 +51,7 @@ class Launch:
         Raises:
             UnsupportedError: they cannot.
         """
+        return
 
     def spread(self, spec: TaskSpec, placement: Placement, names: dict[int, str]) -> list[str]:
         """What starts the ranks of a task, before the words of each; see :meth:`Source.spread`."""

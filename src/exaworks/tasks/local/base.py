@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from exaworks.tasks.future import TaskFuture
@@ -13,36 +14,36 @@ from exaworks.tasks.scheduler import Placement, Scheduler
 __all__ = ["LocalBase", "Runner"]
 
 
-class Runner:
+class Runner(ABC):
     """One way to run tasks. The lock of the engine is held in all methods."""
 
+    @abstractmethod
     def start(self, task: TaskFuture[Any], placement: Placement) -> None:
         """Run a task with what it has got."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stop(self, task: TaskFuture[Any]) -> None:
         """End a task that runs; what it has is given back when it has really ended."""
-        raise NotImplementedError
 
+    @abstractmethod
     def where(self, task: TaskFuture[Any]) -> str | None:
         """Where a task runs, for people."""
-        raise NotImplementedError
 
+    @abstractmethod
     def balance(self) -> None:
         """See to it that no task waits behind a long one while there is room elsewhere."""
-        raise NotImplementedError
 
+    @abstractmethod
     def heard(self, number: int, kind: str, rest: tuple[Any, ...]) -> bool:
         """Take in what the nursery says of a process; false: it is not one of this runner's."""
-        raise NotImplementedError
 
+    @abstractmethod
     def abandoned(self) -> None:
         """The nursery was killed, and all its processes with it; there is a new one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Give up all processes."""
-        raise NotImplementedError
 
 
 class LocalBase(QueuedEngine):
