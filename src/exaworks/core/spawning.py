@@ -46,6 +46,8 @@ class LaunchError(Exception):
 class NoRoom(Exception):
     """The system has no room for another process or file at the moment."""
 
+    exit_code = None
+
 
 def system_bytes(text: str) -> bytes:
     """Return the bytes that ``text`` stands for.

@@ -26,6 +26,7 @@ __all__ = [
     "Environments",
     "command_words",
     "make_command",
+    "not_started",
     "outcome_of",
     "variables_for",
 ]
@@ -182,6 +183,11 @@ def make_command(
         spec.memory * spec.ranks,
         capture,
     )
+
+
+def not_started(id: str, why: str, exit_code: int | None) -> TaskFailed:
+    """The error of a command that could not be started, with the code that a shell would give."""
+    return TaskFailed(f"{id} could not be started: {why}", exit_code=exit_code)
 
 
 def outcome_of(spec: TaskSpec, id: str, ending: Ending, node: str) -> Value | Failure:

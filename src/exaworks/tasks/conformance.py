@@ -389,17 +389,20 @@ class EngineConformance:
         assert run(engine, shell("exit 3", check=False)).exit_code == 3
 
     @pytest.mark.parametrize(
-        ("command", "message"),
+        ("command", "code", "message"),
         [
-            (["nosuchprogram"], "cannot find the executable nosuchprogram in the PATH"),
-            (["/nosuch/program"], "cannot execute /nosuch/program: No such file"),
-            (["/etc/passwd"], "cannot execute /etc/passwd: Permission denied"),
+            (["nosuchprogram"], 127, "cannot find the executable nosuchprogram in the PATH"),
+            (["/nosuch/program"], 127, "cannot execute /nosuch/program: No such file"),
+            (["/etc/passwd"], 126, "cannot execute /etc/passwd: Permission denied"),
         ],
     )
-    def test_what_cannot_be_started(self, engine: Engine, command: list[str], message: str) -> None:
+    def test_what_cannot_be_started(
+        self, engine: Engine, command: list[str], code: int, message: str
+    ) -> None:
         future = engine.launch(TaskSpec(command))
-        with pytest.raises(TaskFailed, match=f"could not be started: {message}"):
+        with pytest.raises(TaskFailed, match=f"could not be started: {message}") as caught:
             future.result(WAIT)
+        assert (caught.value.exit_code, caught.value.result) == (code, None)  # as a shell says it
         assert message in engine.explain(future)
         assert engine.resources().free == engine.resources().total
 

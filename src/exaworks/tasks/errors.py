@@ -62,13 +62,17 @@ class TaskFailed(TaskError):
     """A command has failed, or a task was ended because of a limit.
 
     Attributes:
-        result: what is known about the run; ``None`` for a function.
+        result: what is known about the run; ``None`` for a function, and for a command that could
+            not be started.
+        exit_code: its exit code, if it exited; what a shell says (126 or 127) if it could not be
+            started because of its executable.
     """
 
-    def __init__(self, message: str, result: Any = None) -> None:
-        super().__init__(message, result)
+    def __init__(self, message: str, result: Any = None, exit_code: int | None = None) -> None:
+        super().__init__(message, result, exit_code)
         self.message = message
         self.result = result
+        self.exit_code = exit_code if result is None else result.exit_code
 
     def __str__(self) -> str:
         return self.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -32,9 +33,9 @@ from exaworks.core.workers.commands import (
     memory_of,
     open_stream,
 )
-from exaworks.tasks.commands import command_words, outcome_of, variables_for
+from exaworks.tasks.commands import command_words, not_started, outcome_of, variables_for
 from exaworks.tasks.engine import Engine, EngineResources, Features, this_node
-from exaworks.tasks.errors import EngineClosedError, InvalidTaskError, TaskFailed
+from exaworks.tasks.errors import EngineClosedError, InvalidTaskError
 from exaworks.tasks.future import Failure, TaskFuture, Times, Value
 from exaworks.tasks.options import Options
 from exaworks.tasks.resources import NodeResources
@@ -174,7 +175,7 @@ class InlineEngine(Engine):
                 begun = time.time()
                 process = self._popen(spec, words, variables, (stdin, out, err))
             except (LaunchError, NoRoom) as problem:
-                return Failure(TaskFailed(f"{future.id} could not be started: {problem}"))
+                return Failure(not_started(future.id, str(problem), problem.exit_code))
             status, usage, why = _wait(process, spec)
             ending: Ending = (
                 status, begun, time.time(), usage.ru_utime + usage.ru_stime, usage.ru_maxrss,
@@ -228,7 +229,8 @@ class InlineEngine(Engine):
                     f"cannot enter the directory {spec.directory}: {problem.strerror}; "
                     "it must exist when the task starts"
                 ) from problem
-            raise LaunchError(f"cannot execute {words[0]}: {problem.strerror}") from problem
+            code = 127 if problem.errno in (errno.ENOENT, errno.ENOTDIR) else 126
+            raise LaunchError(f"cannot execute {words[0]}: {problem.strerror}", code) from problem
 
     def resources(self) -> EngineResources:
         """What is there; between tasks it is free."""

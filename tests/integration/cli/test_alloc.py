@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -37,7 +38,7 @@ def test_much_goes_both_ways() -> None:
 
 def test_what_cannot_be_run() -> None:
     done = alloc("--", "nosuchprogram")
-    assert done.returncode == 1
+    assert done.returncode == 127  # as a shell
     assert "Error: cannot execute nosuchprogram: No such file" in done.stderr
     done = alloc("--engine", "nosuch", "--", "true")
     assert "There is no engine 'nosuch'" in done.stderr
@@ -73,6 +74,21 @@ def test_a_shell_in_a_terminal(tmp_path: Path) -> None:
     _, status = os.waitpid(pid, 0)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == 5
+
+
+def test_what_cannot_be_run_in_a_terminal() -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [*ALLOC, "--", "nosuchprogram"])
+    seen = b""
+    with contextlib.suppress(OSError):  # that is how the end of a terminal looks
+        while data := os.read(terminal, 4096):
+            seen += data
+    _, status = os.waitpid(pid, 0)
+    os.close(terminal)
+    assert b"\ncannot execute nosuchprogram: No such file or directory\r" in seen
+    assert b"Traceback" not in seen
+    assert os.waitstatus_to_exitcode(status) == 127
 
 
 def test_a_signal_goes_to_the_command(tmp_path: Path) -> None:

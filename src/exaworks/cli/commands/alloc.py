@@ -87,10 +87,10 @@ def command(
       exaworks alloc --nodes 4 --time 1h
       exaworks alloc -e slurm -N 2 -- exaworks map --engine slurm './sim {}' ::: 1 2 3
     """
-    from exaworks.cli.errors import TIMED_OUT, Problem
+    from exaworks.cli.errors import FAILED, TIMED_OUT, Problem
     from exaworks.cli.settings import settings
     from exaworks.cli.usable import choose_executor
-    from exaworks.tasks import Allocation, TaskError
+    from exaworks.tasks import Allocation, TaskError, TaskFailed
     from exaworks.tasks.terminal import Terminal
 
     if site is not None and (executor is not None or url is not None):
@@ -121,7 +121,9 @@ def command(
             cores = min(len(node.cores) for node in allocation.resources().total)
             return Terminal(allocation, allocation.address).run(words, cores=cores)
     except TaskError as problem:
-        raise Problem(str(problem)) from problem
+        # as a shell says it, if it was the command
+        code = problem.exit_code if isinstance(problem, TaskFailed) else None
+        raise Problem(str(problem), exit_code=code or FAILED) from problem
 
 
 def _attributes(texts: tuple[str, ...], executor: str | None) -> dict[str, Any]:

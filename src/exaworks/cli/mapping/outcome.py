@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from exaworks.tasks import TaskFailed, TaskFuture, TaskResult, WorkerLost
+from exaworks.tasks import TaskFailed, TaskFuture, TaskResult
 
 __all__ = ["Outcome", "Task"]
-
-_NOT_STARTED = 127
-"""What a shell reports for a command that it cannot start."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ class Outcome:
                 code = None  # it was ended because of a limit, and took it well
         elif problem is not None:
             own = False
-            code = None if isinstance(problem, WorkerLost) else _NOT_STARTED
+            code = problem.exit_code if isinstance(problem, TaskFailed) else None
         message = None if problem is None else str(problem)
         return cls(problem is None, False, code, signal, message, own, result, started, ended)
 

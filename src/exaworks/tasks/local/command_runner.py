@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from exaworks.core.workers.commands import Ending
-from exaworks.tasks.commands import CommandTask, make_command, outcome_of
+from exaworks.tasks.commands import CommandTask, make_command, not_started, outcome_of
 from exaworks.tasks.errors import TaskFailed
 from exaworks.tasks.future import TaskFuture
 from exaworks.tasks.local.base import LocalBase, Runner
@@ -107,7 +107,7 @@ class CommandRunner(Runner):
         """Take in what has come; false: nothing has, and nothing may ever come again."""
         engine = self._engine
         ended: list[tuple[TaskFuture[Any], Any, float | None, float]] = []
-        refused: list[tuple[TaskFuture[Any], str]] = []
+        refused: list[tuple[TaskFuture[Any], TaskFailed]] = []
         lanes: dict[Lane, None] = {}
         with engine.lock:
             messages = commander.read()
@@ -129,15 +129,15 @@ class CommandRunner(Runner):
                     outcome = outcome_of(record.spec, task.id, ending, engine.node.name)
                     ended.append((task, outcome, ending[1], ending[2]))
                 elif record is not None:  # and if there is none, it was cancelled
-                    refused.append((task, rest[0]))
+                    refused.append((task, not_started(task.id, *rest)))
             for lane in lanes:
                 self._go_on(lane)
             engine.dispatch()
             engine.end_if_done()
         for each in ended:
             engine.end(*each)
-        for task, message in refused:
-            engine.fail(task, TaskFailed(f"{task.id} could not be started: {message}"))
+        for one in refused:
+            engine.fail(*one)
         return bool(messages)
 
     def _took(self, executable: str, seconds: float) -> None:

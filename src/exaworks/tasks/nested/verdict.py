@@ -27,10 +27,10 @@ def canceled(native_id: str) -> JobStatus:
     return JobStatus(JobState.CANCELED, message=_WAS_CANCELED, metadata=metadata)
 
 
-def failed(native_id: str, reason: str, message: str) -> JobStatus:
+def failed(native_id: str, reason: str, message: str, exit_code: int | None = None) -> JobStatus:
     """It has not run to an end of its own."""
     metadata = {"native_id": native_id, "reason": reason}
-    return JobStatus(JobState.FAILED, message=message, metadata=metadata)
+    return JobStatus(JobState.FAILED, None, message, exit_code, metadata)
 
 
 def result_of(task: TaskFuture[Any]) -> TaskResult | None:
@@ -79,7 +79,7 @@ def _of_outcome(
         reason = Reason.NODE_FAILURE if isinstance(problem, NodeLost) else Reason.LOST
         return failed(native_id, reason, str(problem))
     if isinstance(problem, TaskFailed):
-        return failed(native_id, Reason.LAUNCH, str(problem))
+        return failed(native_id, Reason.LAUNCH, str(problem), problem.exit_code)
     return failed(native_id, Reason.SCHEDULER, f"{type(problem).__name__}: {problem}")
 
 

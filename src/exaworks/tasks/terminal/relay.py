@@ -1,13 +1,15 @@
 """The side of the node: starts a command, and passes on what it says and is told.
 
 To it go ``("in", bytes)``, ``("eof",)``, ``("size", rows, columns)`` and ``("signal", number)``.
-From it come ``("out", bytes)``, ``("err", bytes)``, ``("exit", code)`` and ``("failed", message)``.
+From it come ``("out", bytes)``, ``("err", bytes)``, ``("exit", code)`` and
+``("failed", message, what a shell would return)``.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -91,10 +93,15 @@ class _Command:
                 return
 
 
-_TAKE_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
-    "os.execvp(sys.argv[1], sys.argv[1:])"
-)
+_TAKE_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+try:
+    os.execvp(sys.argv[1], sys.argv[1:])
+except OSError as problem:
+    print(f"cannot execute {sys.argv[1]}: {problem.strerror}", file=sys.stderr)
+    sys.exit(127 if isinstance(problem, (FileNotFoundError, NotADirectoryError)) else 126)
+"""
 
 
 def set_size(fd: int, rows: int, columns: int) -> None:
@@ -194,6 +201,7 @@ def main(words: list[str]) -> int:
     try:
         command = _Command(words, settings["size"])
     except OSError as problem:
-        channel.put([("failed", f"cannot execute {words[0]}: {problem.strerror}")])
-        return 127
+        code = 127 if problem.errno in (errno.ENOENT, errno.ENOTDIR) else 126
+        channel.put([("failed", f"cannot execute {words[0]}: {problem.strerror}", code)])
+        return code
     return _Relay(channel, command).run()

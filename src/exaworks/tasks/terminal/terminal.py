@@ -141,7 +141,7 @@ class Terminal:
                         status: int = rest[0]
                         return status if status >= 0 else 128 - status
                     if kind == "failed":
-                        raise TaskFailed(rest[0])
+                        raise TaskFailed(rest[0], exit_code=rest[1])
                     _write_all(1 if kind == "out" else 2, rest[0])
 
 
