@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -11,6 +12,12 @@ import pytest
 # What must be there: a test that needs no more than that fails where it would be skipped. What a
 # test needs is told by those of its markers that are described so in pyproject.toml.
 REQUIRED = set(filter(None, os.environ.get("EXAWORKS_TEST_REQUIRE", "").split(",")))
+
+
+# A shell's background command ignores these, and so would all programs that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -13,12 +13,8 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
-from typing import Any
 
-from exaworks.tasks import AllocationSpec, Engine, TaskError, engine_class, get_engine
-
-_OF_AN_ALLOCATION = {field.name for field in fields(AllocationSpec)}
+from exaworks.tasks import Engine, TaskError, engine_class, engine_settings, get_engine
 
 
 def make_parser(about: str) -> argparse.ArgumentParser:
@@ -47,35 +43,14 @@ def start_engine(options: argparse.Namespace, gpus: int = 0) -> Engine:
     Raises:
         SystemExit: it cannot be started.
     """
-    settings = dict(map(_setting, options.engine_option))
-    if gpus:
-        here = options.engine in ("local", "inline")
-        settings.setdefault("gpus" if here else "gpus_per_node", gpus)
-    if options.engine == "pool":  # its options are those of its allocations, too
-        request = {name: settings.pop(name) for name in _OF_AN_ALLOCATION & settings.keys()}
-        settings["specs"] = AllocationSpec(**request)
     try:
+        settings = engine_settings(options.engine_option)
+        if gpus:
+            here = options.engine in ("local", "inline")
+            settings.setdefault("gpus" if here else "gpus_per_node", gpus)
         reason = engine_class(options.engine).unusable()
         if reason is not None:
             raise SystemExit(f"The engine {options.engine!r} cannot be used here: {reason}")
         return get_engine(options.engine, **settings)
     except TaskError as problem:
         raise SystemExit(str(problem)) from problem
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise SystemExit(f"--engine-option {text!r} has no value: write KEY=VALUE")
-    return name.replace("-", "_"), _parsed(value)
-
-
-def _parsed(text: str) -> Any:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

@@ -12,7 +12,7 @@
 from typing import TYPE_CHECKING, Any
 
 from exaworks.tasks.engine import Engine, EngineResources, Features, as_completed
-from exaworks.tasks.engines import engine_class, engine_descriptors, get_engine
+from exaworks.tasks.engines import engine_class, engine_descriptors, engine_settings, get_engine
 from exaworks.tasks.errors import (
     EngineClosedError,
     EngineFailed,
@@ -72,6 +72,7 @@ __all__ = [
     "as_completed",
     "engine_class",
     "engine_descriptors",
+    "engine_settings",
     "get_engine",
 ]
 

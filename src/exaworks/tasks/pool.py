@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from exaworks.tasks.allocation import AllocationSpec, JobSource, address_for
 from exaworks.tasks.cluster.engine import ClusterEngine, Member
@@ -46,7 +46,7 @@ class EnginePool(ClusterEngine):
 
     def __init__(
         self,
-        specs: Sequence[AllocationSpec] | AllocationSpec,
+        specs: Sequence[AllocationSpec] | AllocationSpec | None = None,
         *,
         min: int | None = None,
         max: int | None = None,
@@ -56,11 +56,13 @@ class EnginePool(ClusterEngine):
         max_waiting: int | None = None,
         capture: int = 1 << 16,
         output_folder: str | os.PathLike[str] | None = None,
+        **request: Any,
     ) -> None:
         """Ask for the first allocations.
 
         Args:
-            specs: what to ask for; in turn, if there are several and one more is needed.
+            specs: what to ask for; in turn, if there are several and one more is needed. ``None``:
+                ``request`` says it.
             min: how many allocations there are always; ``None``: one of each of ``specs``. One
                 that ends is replaced, as long as there is something to do.
             max: how many there are at most; ``None``: as many as ``min``.
@@ -70,11 +72,16 @@ class EnginePool(ClusterEngine):
             max_waiting: see :class:`LocalEngine`.
             capture: see :class:`LocalEngine`.
             output_folder: see :class:`LocalEngine`.
+            request: fields of :class:`AllocationSpec`, if all allocations are alike.
 
         Raises:
             InvalidTaskError: a value makes no sense.
             EngineFailed: a job cannot be submitted.
         """
+        if specs is None:
+            specs = AllocationSpec.of(request)
+        elif request:
+            raise InvalidTaskError(f"{', '.join(request)}: say it in the specs of the allocations")
         self._specs = [specs] if isinstance(specs, AllocationSpec) else list(specs)
         if not self._specs:
             raise InvalidTaskError("a pool needs the specification of one allocation at least")

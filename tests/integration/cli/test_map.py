@@ -397,6 +397,23 @@ def test_another_command_than_that_of_the_log(exaworks: Exaworks) -> None:
     assert "'echo no 1'" in err
 
 
+# Nodes that are still to come
+
+
+def test_a_pool(exaworks: Exaworks) -> None:
+    words = ("--engine", "pool", "--engine-option", "cores-per-node=1")
+    grown = ("--engine-option", "min=0", "--engine-option", "max=2")
+    assert exaworks("map", "-k", *words, *grown, "echo {}", ":::", "1", "2") == "1\n2\n"
+
+
+@pytest.mark.parametrize("engine", ["allocation", "pool"])
+def test_halt_knows_of_nodes_that_come_later(exaworks: Exaworks, engine: str) -> None:
+    """While it is on, as many tasks are handed out as there are cores: first none, then two."""
+    words = ("--engine", engine, "--engine-option", "cores-per-node=2", "--halt", "soon")
+    both = "touch {}; while ! [ -e 1 -a -e 2 ]; do sleep 0.1; done; echo {}"
+    assert exaworks("map", "-k", *words, both, ":::", "1", "2", "3") == "1\n2\n3\n"
+
+
 # What is wrong with the command line
 
 

@@ -47,7 +47,9 @@ class Tasks:
 
 
 def feeder(engine: Slow, tasks: Tasks, most: int = 5) -> Feeder:
-    made = Feeder(engine, iter(tasks), lambda task: TaskSpec(task.words, name=task.text), most)
+    made = Feeder(
+        engine, iter(tasks), lambda task: TaskSpec(task.words, name=task.text), lambda: most
+    )
     made.start()
     return made
 

@@ -120,7 +120,7 @@ def _run(tasks: Iterator[Task], options: MapOptions, summary: Summary) -> int:
             engine,
             tasks,
             spec_of,
-            options.most_on_the_way(engine),
+            lambda: options.most_on_the_way(engine),
             summary,
             halt=options.halt,
             log=log,

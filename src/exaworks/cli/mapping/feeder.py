@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Final
 
 from exaworks.cli.mapping.outcome import Task
 from exaworks.tasks import Engine, TaskFuture, TaskSpec
 
 __all__ = ["Ended", "Feeder"]
+
+_LOOK: Final = 0.5
+"""Seconds between two looks whether there are more nodes."""
 
 Ended = tuple[int, Task, TaskFuture[Any]]
 """A task that has ended, with its place among those that were handed out, from 0."""
@@ -31,7 +34,7 @@ class Feeder:
         engine: Engine,
         tasks: Iterator[Task],
         spec_of: Callable[[Task], TaskSpec],
-        most: int,
+        most: Callable[[], int],
     ) -> None:
         """Prepare.
 
@@ -39,7 +42,7 @@ class Feeder:
             engine: who runs the tasks.
             tasks: what is to be run, read when there is room.
             spec_of: how it is to be run.
-            most: how many may be on the way.
+            most: tells how many may be on the way; more when nodes come.
         """
         self.ended: SimpleQueue[Ended | None] = SimpleQueue()
         self.handed = 0
@@ -116,7 +119,10 @@ class Feeder:
 
     def _wait_for_room(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self.stopped or self._count < self._most)
+            while not self._changed.wait_for(
+                lambda: self.stopped or self._count < self._most(), _LOOK
+            ):
+                pass
             if self.stopped:
                 return False
             self._count += 1

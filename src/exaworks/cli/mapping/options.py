@@ -68,10 +68,16 @@ class MapOptions:
             Problem: there is none of that name, it cannot be used here, it has no such option, or
                 it cannot be started.
         """
-        from exaworks.tasks import InvalidTaskError, TaskError, engine_class, get_engine
+        from exaworks.tasks import (
+            InvalidTaskError,
+            TaskError,
+            engine_class,
+            engine_settings,
+            get_engine,
+        )
 
-        settings = self._engine_settings()
         try:
+            settings = {**self._engine_settings(), **engine_settings(self.engine_option)}
             reason = engine_class(self.engine).unusable()
             if reason is not None:
                 raise Problem(
@@ -92,18 +98,12 @@ class MapOptions:
             cores = self.jobs * self.cores * self.ranks
             # More than there are cannot be bound to cores of their own.
             settings = {"workers": cores, "bind": cores <= len(os.sched_getaffinity(0))}
-        for text in self.engine_option:
-            name, value = values.assignment(text, "--engine-option")
-            if value is None:
-                raise click.BadParameter(
-                    f"{text!r} has no value; write KEY=VALUE", param_hint="--engine-option"
-                )
-            settings[name.replace("-", "_")] = _parsed(value)
         return settings
 
     def most_on_the_way(self, engine: Engine) -> int:
         """How many tasks may be handed to an engine that have not ended."""
         jobs = self.jobs or sum(len(node.cores) for node in engine.resources().total)
+        jobs = max(1, jobs)  # nodes may be asked for only when a task waits for them
         if self.halt.failed is not None or (self.jobs is not None and self.engine != "local"):
             return jobs  # none waits in the engine, to start behind our back
         if self.max_waiting is not None:
@@ -152,17 +152,6 @@ class MapOptions:
             )
 
         return make
-
-
-def _parsed(text: str) -> Any:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def _complete_engines(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

@@ -46,7 +46,7 @@ class Mapping:
         engine: Engine,
         tasks: Iterator[Task],
         spec_of: Callable[[Task], TaskSpec],
-        most: int,
+        most: Callable[[], int],
         summary: Summary,
         *,
         halt: Halt,
@@ -64,7 +64,7 @@ class Mapping:
             engine: who runs the tasks.
             tasks: what is to be run.
             spec_of: how it is to be run.
-            most: how many may be on the way.
+            most: tells how many may be on the way.
             summary: where they are counted.
             halt: when to stop.
             log: where ends of tasks are noted.

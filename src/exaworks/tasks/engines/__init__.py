@@ -7,13 +7,14 @@ whose value is a :class:`~exaworks.psij.Descriptor` or a list of them.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 from exaworks.core.plugins import Descriptor, Registry
 from exaworks.tasks.engine import Engine
 from exaworks.tasks.errors import InvalidTaskError
 
-__all__ = ["engine_class", "engine_descriptors", "get_engine"]
+__all__ = ["engine_class", "engine_descriptors", "engine_settings", "get_engine"]
 
 _HERE = "exaworks.tasks.engines"
 
@@ -80,3 +81,33 @@ def get_engine(name: str = "local", **settings: Any) -> Engine:
     except TypeError as problem:
         raise InvalidTaskError(f"the engine {name!r}: {problem}") from problem
     return cls(**settings)
+
+
+def engine_settings(texts: Iterable[str]) -> dict[str, Any]:
+    """Arguments of an engine from the words of a command line.
+
+    Args:
+        texts: each ``KEY=VALUE``; values that look like numbers, or are ``true`` or ``false``, are
+            taken as such, and ``-`` in a key is ``_``.
+
+    Raises:
+        InvalidTaskError: one is something else.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise InvalidTaskError(f"{text!r} is no option of an engine; write KEY=VALUE")
+        found[name.replace("-", "_")] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
