@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from exaworks.core.workers.commands import LOST, OUT_OF_MEMORY, OUT_OF_TIME, Command, Ending
+from exaworks.core.workers.captures import LOST
+from exaworks.core.workers.commands import OUT_OF_MEMORY, OUT_OF_TIME, Command, Ending
 from exaworks.tasks.errors import (
     InvalidTaskError,
     OutOfMemory,

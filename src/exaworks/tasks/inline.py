@@ -25,14 +25,13 @@ from exaworks.core.spawning import (
     system_bytes,
 )
 from exaworks.core.workers.commands import (
-    MARKER,
     OUT_OF_MEMORY,
     OUT_OF_TIME,
     STOPPED,
     Ending,
-    memory_of,
     open_stream,
 )
+from exaworks.core.workers.processes import MARKER, memory_of
 from exaworks.tasks.commands import command_words, not_started, outcome_of, variables_for
 from exaworks.tasks.engine import Engine, EngineResources, Features, this_node
 from exaworks.tasks.errors import EngineClosedError, InvalidTaskError

@@ -74,6 +74,55 @@ def test_much_output_goes_to_a_file(tmp_path: Path) -> None:
 # Resources
 
 
+def test_each_command_has_the_output_that_is_its_own() -> None:
+    texts = ["", "printf out", "printf err >&2", "printf '%70000d' 7", "printf out; printf err >&2"]
+    with LocalEngine(2) as engine:
+        wanted = [run(engine, shell(text)) for text in texts]
+        for number, future in enumerate(engine.launch_many([shell(text) for text in texts * 40])):
+            result, same = future.result(WAIT), wanted[number % len(texts)]
+            assert (result.stdout, result.stderr) == (same.stdout, same.stderr)
+            for path in filter(None, (result.stdout_path, result.stderr_path)):
+                os.unlink(path)
+    assert [(len(each.stdout), each.stderr) for each in wanted] == [
+        (0, b""), (3, b""), (0, b"err"), (1 << 16, b""), (3, b"err")
+    ]  # fmt: skip
+
+
+def test_what_has_forked_away_prints_to_nobody_else(tmp_path: Path) -> None:
+    """Its file is not given to another command, as long as it may have it open."""
+    go, begun = tmp_path / "go", tmp_path / "begun"
+    go.touch()
+    with LocalEngine(1) as engine:
+        loop = "while [ -e $1 ]; do echo late; touch $2; sleep 0.005; done"
+        text = 'setsid sh -c "$3" sh "$1" "$2" & while ! [ -e "$2" ]; do sleep 0.01; done'
+        assert b"late" in run(engine, shell(text, str(go), str(begun), loop)).stdout
+        for result in [future.result(WAIT) for future in engine.launch_many([shell("")] * 300)]:
+            assert (result.stdout, result.stderr) == (b"", b"")
+        go.unlink()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "fcntl.fcntl(1, fcntl.F_SETFL, os.O_APPEND)",
+        "os.fchmod(1, 0o444)",
+        "os.lseek(1, 100, 0)",
+        "os.ftruncate(1, 100)",
+        "os.link('/proc/self/fd/1', sys.argv[1], src_dir_fd=1, follow_symlinks=True)",
+    ],
+)
+def test_what_a_command_does_to_its_output_is_nothing_to_the_next(
+    tmp_path: Path, change: str
+) -> None:
+    show = "import fcntl, os, sys; print(fcntl.fcntl(1, 3), os.lseek(1, 0, 1), *os.fstat(1)[:4:3])"
+    with LocalEngine(1, output_folder=tmp_path) as engine:
+        spec = TaskSpec([sys.executable, "-c", show])
+        before = run(engine, spec).stdout
+        script = f"import fcntl, os, sys; {change}"
+        engine.launch(TaskSpec([sys.executable, "-c", script, str(tmp_path / "link")])).result(WAIT)
+        assert run(engine, spec).stdout == before != b""
+
+
 def test_binding_and_accounting() -> None:
     show = "import os; print(*sorted(os.sched_getaffinity(0)), os.environ['OMP_NUM_THREADS'])"
     with LocalEngine(2) as engine:

@@ -20,7 +20,6 @@ import contextlib
 import heapq
 import mmap
 import os
-import pickle
 import select
 import signal
 import socket
@@ -31,6 +30,9 @@ from collections import deque
 from typing import NamedTuple
 
 from ..spawning import LaunchError, NoRoom, check_room, find_executable, spawn, system_bytes
+from .captures import Captures
+from .messages import Messages
+from .processes import MARKER, Family, children, kill_orphans, memory_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LANES",
-    "LOST",
-    "MARKER",
     "NOTE",
     "OUT_OF_MEMORY",
     "OUT_OF_TIME",
@@ -48,20 +48,11 @@ __all__ = [
     "Command",
     "Commander",
     "Ending",
-    "Messages",
-    "kill_orphans",
-    "memory_of",
     "open_stream",
 ]
 
-MARKER = "EXAWORKS_TASK_ID"
-"""The variable that tells a command, and all that it starts, which task it is."""
-
 OUT_OF_TIME, OUT_OF_MEMORY, STOPPED = "time", "memory", "stopped"
 """Why a command was ended."""
-
-LOST = ""
-"""In place of a file: there was no room to keep it."""
 
 LANES = 4096
 """How many lanes there can be."""
@@ -69,14 +60,11 @@ LANES = 4096
 NOTE = struct.Struct("<Q")
 """What is noted for a lane: the token of the command that was started last."""
 
-_LENGTH = struct.Struct("<I")
-_CHUNK = 1 << 18
 _LOOK_AT_MEMORY = 0.1
 _TRY_AGAIN = 0.1
 _HOLD = 0.003
 """Seconds that ends of commands may be held back while there is more to do, to be told together."""
 _PATIENCE_FOR_ROOM = 60.0
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Command(NamedTuple):
@@ -117,59 +105,6 @@ Ending = tuple[int, float, float, float, int, bytes, bytes, "str | None", "str |
 """Wait status, begin, end, CPU seconds, peak KiB, stdout, stderr, their files, why it was ended."""
 
 
-class Messages:
-    """Messages through a stream socket that does not block."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._in = bytearray()
-        self._out = bytearray()
-
-    @property
-    def unsent(self) -> bool:
-        """Whether something could not be sent yet."""
-        return bool(self._out)
-
-    def put(self, messages: list[Any]) -> None:
-        """Send, as far as there is room; the rest is kept for :meth:`flush`."""
-        data = pickle.dumps(messages, 5)
-        self._out += _LENGTH.pack(len(data)) + data
-        self.flush()
-
-    def flush(self) -> None:
-        """Send what was kept."""
-        try:
-            while self._out:
-                del self._out[: self._connection.send(self._out)]
-        except BlockingIOError:
-            pass
-        except OSError:  # nobody is there any more
-            self._out.clear()
-
-    def get(self) -> list[Any] | None:
-        """The messages that have come; ``None``: there will be no more."""
-        try:
-            data = self._connection.recv(_CHUNK)
-        except BlockingIOError:
-            return []
-        except OSError:
-            return None
-        if not data:
-            return None
-        self._in += data
-        found: list[Any] = []
-        at = 0
-        while len(self._in) - at >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._in, at)
-            end = at + _LENGTH.size + length
-            if end > len(self._in):
-                break
-            found += pickle.loads(memoryview(self._in)[at + _LENGTH.size : end].tobytes())
-            at = end
-        del self._in[:at]
-        return found
-
-
 class _Running:
     __slots__ = ("begun", "command", "err", "lane", "out", "pid", "token", "why")
 
@@ -205,7 +140,8 @@ class Commander:
         os.close(notes)
         self._lanes: dict[int, deque[tuple[int, Command]]] = {}
         self._nursery = nursery
-        self._folder = folder
+        self._captures = Captures(folder)
+        self._family = Family()
         self._poll = select.poll()
         self._environments: dict[int, dict[bytes, bytes]] = {}
         self._running: dict[int, _Running] = {}  # by process id
@@ -234,7 +170,7 @@ class Commander:
         self._poll.register(connection, select.POLLIN)
         if self._nursery >= 0:
             self._poll.register(self._nursery, select.POLLIN)
-        alive = True
+        alive, unsent = True, False
         while alive:
             for fd, events in self._poll.poll(self._timeout()):
                 if fd == wake_r:
@@ -251,8 +187,9 @@ class Commander:
                         self._take(messages)
             self._do_what_is_due()
             self._tell()
-            more = select.POLLOUT if self._messages.unsent else 0
-            self._poll.modify(connection, select.POLLIN | more)
+            if self._messages.unsent != unsent:
+                unsent = not unsent
+                self._poll.modify(connection, select.POLLIN | (select.POLLOUT if unsent else 0))
         self._kill_all()
 
     def _tell(self) -> None:
@@ -329,25 +266,47 @@ class Commander:
     # Starting
 
     def _start(self, token: int, command: Command, lane: int, patience: float) -> None:
-        fds: list[int] = []
         NOTE.pack_into(self._notes, lane * NOTE.size, token)
+        opened: list[int] = []
+        captured = [-1, -1]
         try:
-            out, err = self._spawn(token, command, lane, fds)
-        except LaunchError as problem:
-            self._refuse(token, lane, str(problem), problem.exit_code)
-        except NoRoom as problem:
-            now = time.monotonic()
-            if now > patience:
-                text = f"the system has had no room for another process or file: {problem}"
-                self._refuse(token, lane, text, None)
-            else:
-                self._waiting.append((now + _TRY_AGAIN, token, command, lane, patience))
+            pid, begun = self._spawn(command, opened, captured)
+        except (LaunchError, NoRoom) as problem:
+            for fd in captured:
+                if fd >= 0:
+                    self._captures.drop(fd)
+            self._did_not_start(token, command, lane, patience, problem)
         else:
-            fds = [fd for fd in fds if fd not in (out, err)]
-        for fd in fds:
+            running = _Running(token, command, lane, pid, begun, *captured)
+            self._running[pid] = self._tokens[token] = running
+            if command.limit is not None:
+                self._later(command.limit, token, "limit")
+            if command.memory:
+                self._later(_LOOK_AT_MEMORY, token, "memory")
+        for fd in opened:
             os.close(fd)
 
-    def _spawn(self, token: int, command: Command, lane: int, fds: list[int]) -> tuple[int, int]:
+    def _did_not_start(
+        self, token: int, command: Command, lane: int, patience: float, problem: Exception
+    ) -> None:
+        if isinstance(problem, LaunchError):
+            self._refuse(token, lane, str(problem), problem.exit_code)
+            return
+        now = time.monotonic()
+        if now > patience:
+            text = f"the system has had no room for another process or file: {problem}"
+            self._refuse(token, lane, text, None)
+        else:
+            self._waiting.append((now + _TRY_AGAIN, token, command, lane, patience))
+
+    def _spawn(self, command: Command, opened: list[int], captured: list[int]) -> tuple[int, float]:
+        """Start a command; returns its process id and when that was.
+
+        Args:
+            command: what to start.
+            opened: gets descriptors that are of no use any more afterwards.
+            captured: gets those of the files for its output.
+        """
         try:
             argv = [system_bytes(word) for word in command.argv]
             variables = self._environments[command.environment].copy()
@@ -359,31 +318,21 @@ class Commander:
         self._enter(command.directory)
         streams = [self._null, -1, -1]
         if command.stdin is not None:
-            streams[0] = open_stream("stdin", command.stdin, os.O_RDONLY, fds)
+            streams[0] = open_stream("stdin", command.stdin, os.O_RDONLY, opened)
         for number, path in ((1, command.stdout), (2, command.stderr)):
-            if number == 2 and path is not None and path == command.stdout:
+            if path is None:
+                streams[number] = captured[number - 1] = self._captures.new()
+            elif number == 2 and path == command.stdout:
                 streams[2] = streams[1]
-            elif path is None:
-                streams[number] = self._capture_file(fds)
             else:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-                streams[number] = open_stream(
-                    f"std{'out' if number == 1 else 'err'}", path, flags, fds
-                )
+                name = "stdout" if number == 1 else "stderr"
+                streams[number] = open_stream(name, path, flags, opened)
         self._bind(command.cpus)
         executable = find_executable(argv[0], variables)
         actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)]
         begun = time.time()
-        pid = spawn(executable, argv, variables, actions)
-        out = streams[1] if command.stdout is None else -1
-        err = streams[2] if command.stderr is None else -1
-        running = _Running(token, command, lane, pid, begun, out, err)
-        self._running[pid] = self._tokens[token] = running
-        if command.limit is not None:
-            self._later(command.limit, token, "limit")
-        if command.memory:
-            self._later(_LOOK_AT_MEMORY, token, "memory")
-        return out, err
+        return spawn(executable, argv, variables, actions), begun
 
     def _enter(self, directory: str | None) -> None:
         if directory == self._directory:
@@ -407,25 +356,6 @@ class Commander:
                 wanted = self._own_cpus
                 os.sched_setaffinity(0, wanted)
             self._cpus = wanted
-
-    def _capture_file(self, fds: list[int]) -> int:
-        """A file without a name, so that it goes by itself."""
-        flags = os.O_RDWR | os.O_CLOEXEC
-        try:
-            try:
-                fd = os.open(self._folder, flags | os.O_TMPFILE, 0o600)
-            except (AttributeError, IsADirectoryError, NotImplementedError):
-                import tempfile
-
-                fd, name = tempfile.mkstemp(dir=self._folder)
-                os.unlink(name)
-        except OSError as problem:
-            check_room(problem)
-            raise LaunchError(
-                f"cannot make a file for output in {self._folder}: {problem.strerror}"
-            ) from problem
-        fds.append(fd)
-        return fd
 
     # Ending
 
@@ -480,8 +410,14 @@ class Commander:
                 os.killpg(pid, signal.SIGKILL)
             if running.why:
                 kill_orphans(running.command.id, set(self._running), signal.SIGKILL)
-            out, out_path = self._captured(running, running.out, "out")
-            err, err_path = self._captured(running, running.err, "err")
+            # What has left the group has become a child of this process.
+            alone = (
+                not running.why
+                and os.WIFEXITED(status)
+                and self._family.is_only(len(self._running))
+            )
+            out, out_path = self._captured(running, running.out, "out", alone)
+            err, err_path = self._captured(running, running.err, "err", alone)
             cpu = usage.ru_utime + usage.ru_stime
             ending = (
                 status, running.begun, ended, cpu, usage.ru_maxrss, out, err, out_path, err_path,
@@ -490,21 +426,15 @@ class Commander:
             self._answers.append(("ended", running.token, ending))
             self._next(running.lane)
 
-    def _captured(self, running: _Running, fd: int, which: str) -> tuple[bytes, str | None]:
+    def _captured(
+        self, running: _Running, fd: int, which: str, alone: bool
+    ) -> tuple[bytes, str | None]:
         """The beginning of what was printed, and the file with all of it if that is more."""
         if fd < 0:
             return b"", getattr(running.command, f"std{which}")
-        try:
-            size = os.fstat(fd).st_size
-            if not size:
-                return b"", None
-            data = os.pread(fd, min(size, running.command.capture), 0)
-            if size <= len(data):
-                return data, None
-            path = os.path.join(self._folder, f"exaworks-{running.command.id}.{which}")
-            return data, path if _keep(fd, size, path) else LOST
-        finally:
-            os.close(fd)
+        command = running.command
+        name = f"exaworks-{command.id}.{which}"
+        return self._captures.take(fd, command.capture, name, alone)
 
     def _kill_all(self) -> None:
         """Kill all commands and all that they have left to this process."""
@@ -543,68 +473,8 @@ def open_stream(name: str, text: str, flags: int, fds: list[int]) -> int:
     return fd
 
 
-def _keep(fd: int, size: int, path: str) -> bool:
-    """Give a file without a name a name, or copy it where that is not possible."""
-    with contextlib.suppress(OSError):
-        # With a descriptor of a folder (of no use here) Python follows the link, else it does not.
-        os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
-        return True
-    try:
-        with open(path, "xb") as copy:
-            at = 0
-            while at < size:
-                at += os.sendfile(copy.fileno(), fd, at, size - at)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-        return False
-    return True
-
-
 def _affinity() -> frozenset[int]:
     try:
         return frozenset(os.sched_getaffinity(0))
     except AttributeError:  # only Linux has it
         return frozenset()
-
-
-def children(pid: int) -> list[int]:
-    """The children of a process, as far as the system tells."""
-    found: list[int] = []
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children") as file:
-                found += map(int, file.read().split())
-    return found
-
-
-def kill_orphans(task: str | None, known: set[int], number: int) -> None:
-    """Send a signal to children of this process that a task has left behind.
-
-    Args:
-        task: the id of the task; ``None``: any.
-        known: children that are none.
-        number: the signal.
-    """
-    wanted = f"{MARKER}={task}\0".encode() if task is not None else f"{MARKER}=".encode()
-    for pid in children(os.getpid()):
-        if pid in known:
-            continue
-        with contextlib.suppress(OSError):
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                if wanted not in file.read():
-                    continue
-            with contextlib.suppress(OSError):
-                os.killpg(os.getpgid(pid), number)
-            os.kill(pid, number)
-
-
-def memory_of(root: int) -> int:
-    """Bytes that a process and its descendants have in memory."""
-    total, queue = 0, [root]
-    while queue:
-        pid = queue.pop()
-        with contextlib.suppress(OSError, IndexError), open(f"/proc/{pid}/statm", "rb") as file:
-            total += int(file.read().split()[1]) * _PAGE
-        queue += children(pid)
-    return total

@@ -13,7 +13,8 @@ import sys
 import time
 
 from . import worker
-from .commands import Commander, children, kill_orphans
+from .commands import Commander
+from .processes import children, kill_orphans
 from .wire import MSG_CMSG_CLOEXEC
 from .worker import Worker
 

@@ -11,7 +11,8 @@ import time
 from typing import Any
 
 from exaworks.core.reactor import Reactor
-from exaworks.core.workers.commands import LANES, NOTE, Command, Messages
+from exaworks.core.workers.commands import LANES, NOTE, Command
+from exaworks.core.workers.messages import Messages
 from exaworks.tasks.commands import Environments
 from exaworks.tasks.future import TaskFuture
 from exaworks.tasks.scheduler import Placement
