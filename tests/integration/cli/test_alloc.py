@@ -62,7 +62,8 @@ def test_a_shell_in_a_terminal(tmp_path: Path) -> None:
         found, seen = seen, b""
         return found
 
-    read_until(rb"there> $|# $|\$ $")
+    began = read_until(rb"there> $|# $|\$ $")
+    assert re.search(rb"waiting for local job [^\r]*, 0 of 1 nodes, 0s", began)
     os.write(terminal, b"tty; stty size; echo $((6*7))\n")
     assert b"/dev/pts/" in read_until(rb"\b42\r\n")
     os.write(terminal, b"echo go''ing; sleep 600\n")

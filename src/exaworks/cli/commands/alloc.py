@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +17,7 @@ from exaworks.cli.settings import command as make_command
 __all__ = ["command"]
 
 _COUNT = click.IntRange(min=1)
+_BLINK = 0.5
 
 
 @make_command("alloc", takes_command=True)
@@ -140,10 +143,40 @@ def _wait(allocation: Any, patience: float | None, talks: bool) -> None:
     Raises:
         TimeoutError: they are not there in time.
     """
-    if talks:
-        click.echo(f"waiting for {allocation.title}", err=True)
-    if not allocation.wait_ready(patience):
-        raise TimeoutError
+    if talks and sys.stderr.isatty():
+        _show_wait(allocation, patience)
+    else:
+        if talks:
+            click.echo(f"waiting for {allocation.title}", err=True)
+        if not allocation.wait_ready(patience):
+            raise TimeoutError
     if talks:
         names = ", ".join(node.name for node in allocation.resources().total)
         click.echo(f"{allocation.title}: {names}", err=True)
+
+
+def _show_wait(allocation: Any, patience: float | None) -> None:
+    """Wait for the nodes, with a line on the terminal that tells how far it is.
+
+    Raises:
+        TimeoutError: they are not there in time.
+    """
+    from rich.console import Console
+
+    from exaworks.cli.output import short_duration
+
+    begun = time.monotonic()
+    with Console(stderr=True, highlight=False).status("") as line:
+        while True:
+            waited = time.monotonic() - begun
+            left = _BLINK if patience is None else patience - waited
+            state = allocation.job.status.state.name.lower()
+            there, wanted = len(allocation.resources().total), allocation.spec.nodes
+            line.update(
+                f"waiting for {allocation.title}: {state}, {there} of {wanted} nodes, "
+                f"{short_duration(waited)}"
+            )
+            if allocation.wait_ready(max(0.0, min(left, _BLINK))):
+                return
+            if left <= 0:
+                raise TimeoutError
