@@ -6,7 +6,8 @@ BIN = $(VENV)/bin
 # how many tests run at the same time
 WORKERS ?= 4
 
-.PHONY: help demo test lint types unit integration third-party clients bench clean
+.PHONY: help demo test lint types unit integration integration-here integration-slurm \
+  integration-others third-party clients bench clean
 
 help:
 	@echo "make demo [EXECUTOR=local|slurm]  run an ensemble of 120 jobs and draw its result"
@@ -43,12 +44,20 @@ types: $(VENV)/.developed
 unit: $(VENV)/.developed
 	$(BIN)/pytest -n $(WORKERS) tests/unit
 
+# those of schedulers mostly wait for them, and so go side by side with the others
 integration: $(VENV)/.developed
+	$(MAKE) --jobs 3 --output-sync=target integration-here integration-slurm integration-others
+
+integration-here: $(VENV)/.developed
 	$(BIN)/pytest -n $(WORKERS) tests/integration/local tests/integration/tasks \
 	  tests/integration/cli tests/docs
 	$(BIN)/pytest -n 3 --dist loadfile tests/integration/engines
+
+integration-slurm: $(VENV)/.developed
 	$(BIN)/pytest -n 2 --dist loadfile tests/integration/slurm
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile tests/integration/ssh
+
+integration-others: $(VENV)/.developed
 	$(BIN)/pytest -n 2 --dist loadfile tests/integration/grid_engine tests/integration/pbs \
 	  tests/integration/flux tests/integration/oar tests/integration/htcondor
 
