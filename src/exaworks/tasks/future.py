@@ -14,14 +14,11 @@ from concurrent.futures._base import (
     PENDING,
     RUNNING,
 )
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from exaworks.tasks.state import TaskState
 
-if TYPE_CHECKING:
-    from exaworks.tasks.engine import Engine
-
-__all__ = ["TaskFuture", "Times"]
+__all__ = ["Owner", "TaskFuture", "Times"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +33,19 @@ class Times(NamedTuple):
     submitted: float
     started: float | None
     ended: float | None
+
+
+class Owner(Protocol):
+    """What a future belongs to, such as an engine."""
+
+    id: str
+    _lock: threading.RLock
+
+    def _cancel(self, task: Any, /) -> bool:
+        """See :meth:`TaskFuture.cancel`."""
+
+    def explain(self, task: Any, /) -> str:
+        """Why it waits, where it runs, or why it failed."""
 
 
 class _Waiter:
@@ -72,7 +82,7 @@ class TaskFuture(concurrent.futures.Future, Generic[T]):  # type: ignore[type-ar
         "_watchers",
     )
 
-    def __init__(self, engine: Engine, number: int, task: Any, submitted: float) -> None:
+    def __init__(self, engine: Owner, number: int, task: Any, submitted: float) -> None:
         """Of use to engines only.
 
         Args:

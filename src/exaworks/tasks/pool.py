@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from exaworks.tasks.allocation import AllocationSpec, JobSource, address_for
-from exaworks.tasks.cluster.engine import ClusterEngine, Member
+from exaworks.tasks.cluster.engine import ClusterEngine
+from exaworks.tasks.cluster.members import Member
 from exaworks.tasks.engine import Features
 from exaworks.tasks.errors import EngineFailed, InvalidTaskError
 from exaworks.tasks.resources import NodeResources
@@ -125,13 +126,13 @@ class EnginePool(ClusterEngine):
     def allocations(self) -> int:
         """How many allocations there are, or were asked for."""
         with self._lock:
-            return len(self._live())
+            return len(self._members.live())
 
     @property
     def sources(self) -> list[JobSource]:
         """The batch jobs of those."""
         with self._lock:
-            return [member.source for member in self._live()]  # type: ignore[misc]
+            return [member.source for member in self._members.live()]  # type: ignore[misc]
 
     def scale(self, count: int) -> None:
         """Have so many allocations: ``min`` and ``max`` are both that from now on.
@@ -143,7 +144,7 @@ class EnginePool(ClusterEngine):
         _check(count, count)
         with self._lock:
             self._least = self._most = count
-            missing = count - len(self._live())
+            missing = count - len(self._members.live())
         for _ in range(missing):
             self.add_source(self._next())
         self._shrink(0.0)
@@ -181,9 +182,9 @@ class EnginePool(ClusterEngine):
             return False
         if self._waiting_since is None:
             self._waiting_since = now
-        if now < self._not_before or self._to_come():
+        if now < self._not_before or self._members.to_come:
             return False
-        live = len(self._live())
+        live = len(self._members.live())
         waited = now - self._waiting_since >= PATIENCE
         return live < self._least or (live < self._most and (waited or not live))
 
@@ -215,7 +216,7 @@ class EnginePool(ClusterEngine):
         """Give back what nobody has used for so many seconds."""
         now = time.monotonic()
         with self._lock:
-            live = self._live()
+            live = self._members.live()
             spare = len(live) - self._least
             for member in live:
                 if self._busy(member) or (self.scheduler.waiting and idle):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -72,6 +75,28 @@ def ready(engine: ClusterEngine) -> ClusterEngine:
     """An engine whose nodes are there."""
     assert engine.wait_ready(WAIT)
     return engine
+
+
+def nothing_is_left_of(program: str) -> None:
+    """Run a program that uses an engine and prints 32; kill it, and wait for all that it started.
+
+    Args:
+        program: its text; it goes on after that.
+    """
+    mark = uuid.uuid4().hex
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, MARK: mark},
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "32\n"
+            assert len(marked(mark)) > 5
+        finally:
+            process.kill()
+    until(lambda: not marked(mark))
 
 
 MARK = "EXAWORKS_TEST_MARK"

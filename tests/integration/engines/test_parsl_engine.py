@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import inspect
 import os
-import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from engine_cases import HERE, MARK, AgentCases, marked, ready
+from engine_cases import HERE, AgentCases, nothing_is_left_of, ready
 
 from exaworks.tasks import EngineFailed, InvalidTaskError
 from exaworks.tasks.cluster.engine import ClusterEngine
-from exaworks.tasks.conformance import until
 from exaworks.tasks.engines.parsl import ParslEngine
 
 
@@ -88,20 +85,7 @@ class TestParsl(AgentCases):
 def test_parsl_ends_with_the_program(tmp_path: Path) -> None:
     """Also if that is killed; of itself, Parsl would stay for ever."""
     text = PRELUDE + PROGRAM.replace("{run!r}", repr(str(tmp_path)))
-    mark = uuid.uuid4().hex
-    with subprocess.Popen(
-        [sys.executable, "-c", text],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, MARK: mark},
-    ) as program:
-        try:
-            assert program.stdout is not None
-            assert program.stdout.readline() == "32\n"
-            assert len(marked(mark)) > 5
-        finally:
-            program.kill()
-    until(lambda: not marked(mark))
+    nothing_is_left_of(text)
 
 
 @pytest.mark.parsl

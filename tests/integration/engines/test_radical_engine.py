@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
-from engine_cases import HERE, MARK, AgentCases, marked, ready
+from engine_cases import HERE, MARK, AgentCases, marked, nothing_is_left_of, ready
 
 from exaworks.tasks import EngineFailed
 from exaworks.tasks.cluster.engine import ClusterEngine
@@ -57,20 +55,7 @@ class TestRadical(AgentCases):
 @pytest.mark.radical
 def test_the_pilot_ends_with_the_program() -> None:
     """Also if that is killed; of itself, the pilot would stay until its runtime is over."""
-    mark = uuid.uuid4().hex
-    with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, MARK: mark},
-    ) as program:
-        try:
-            assert program.stdout is not None
-            assert program.stdout.readline() == "32\n"
-            assert len(marked(mark)) > 5
-        finally:
-            program.kill()
-    until(lambda: not marked(mark))
+    nothing_is_left_of(PROGRAM)
 
 
 @pytest.mark.radical

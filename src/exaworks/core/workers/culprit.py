@@ -100,6 +100,8 @@ def _of_function(function: types.FunctionType, name: str) -> Iterator[tuple[Any,
 
 
 def _of_object(value: Any, name: str) -> Iterator[tuple[Any, str]]:
+    if hasattr(type(value), "add_done_callback"):  # a future is to blame as a whole
+        return
     try:
         attributes = dict(vars(value))
     except TypeError:

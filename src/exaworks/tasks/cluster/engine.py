@@ -20,6 +20,7 @@ from exaworks.tasks.cluster.door import Door, addresses_of_this_machine
 from exaworks.tasks.cluster.lanes import Lanes
 from exaworks.tasks.cluster.launch import Launch
 from exaworks.tasks.cluster.link import AgentLink
+from exaworks.tasks.cluster.members import Member, Members
 from exaworks.tasks.cluster.source import Source
 from exaworks.tasks.commands import CommandTask, command_words
 from exaworks.tasks.errors import EngineFailed, InvalidTaskError, NodeLost, UnsupportedError
@@ -31,7 +32,7 @@ from exaworks.tasks.resources import NodeResources, Resources
 from exaworks.tasks.scheduler import Scheduler
 from exaworks.tasks.spec import TaskSpec
 
-__all__ = ["ClusterEngine", "Member"]
+__all__ = ["ClusterEngine"]
 
 
 HEARTBEAT = 10.0
@@ -45,21 +46,6 @@ _MOMENT = 2.0
 
 SECONDS_TO_CONNECT = 120.0
 """For so long an agent that has started tries to reach its engine."""
-
-
-class Member:
-    """A source, and what has become of it."""
-
-    def __init__(self, source: Source, number: int) -> None:
-        self.source = source
-        self.number = number
-        self.came = 0
-        self.over: str | None = None
-
-    @property
-    def to_come(self) -> int:
-        """How many of its agents are still to come."""
-        return 0 if self.over is not None else max(0, self.source.expected - self.came)
 
 
 class ClusterEngine(QueuedEngine):
@@ -129,7 +115,7 @@ class ClusterEngine(QueuedEngine):
         self._python = python or sys.executable
         self._timed = timed
         self._secret = secrets.token_bytes(32)
-        self._members: dict[int, Member] = {}
+        self._members = Members()
         self._links: dict[int, AgentLink] = {}
         self._newcomers: set[AgentLink] = set()
         self._lanes = Lanes(self)
@@ -158,8 +144,7 @@ class ClusterEngine(QueuedEngine):
         """
         with self._lock:
             self._check_open()
-            member = Member(source, len(self._members))
-            self._members[member.number] = member
+            member = self._members.add(source)
         settings = {
             **self._settings,
             "addresses": self._addresses,
@@ -196,12 +181,6 @@ class ClusterEngine(QueuedEngine):
         """Whether further nodes may be asked for, some time."""
         return False
 
-    def _live(self) -> list[Member]:
-        return [member for member in self._members.values() if member.over is None]
-
-    def _to_come(self) -> int:
-        return sum(member.to_come for member in self._members.values())
-
     def _busy(self, member: Member) -> bool:
         """Whether tasks run on nodes of a source, or it has not brought them yet."""
         links = [link for link in self._links.values() if link.source is member.source]
@@ -235,7 +214,7 @@ class ClusterEngine(QueuedEngine):
         """
 
         def ready() -> bool:
-            to_come = self._to_come()
+            to_come = self._members.to_come
             few = not to_come and len(self._links) < (nodes or 1) and not self._may_grow()
             if self._closing or few:
                 raise EngineFailed(self._why_no_nodes())
@@ -247,13 +226,9 @@ class ClusterEngine(QueuedEngine):
     def _why_no_nodes(self) -> str:
         if self._closing:
             return "the engine was shut down"
-        reasons = [
-            f"{member.source.title}: {member.over}"
-            for member in self._members.values()
-            if member.over
-        ]
         there = f"{len(self._links)} nodes are left" if self._links else "there are no nodes"
-        return f"{there}; {'; '.join(reasons[-3:])}" if reasons else there
+        reasons = self._members.reasons()
+        return f"{there}; {reasons}" if reasons else there
 
     def _welcome_agent(self, channel: Channel) -> None:
         link = AgentLink(channel, self.reactor, self._lock)
@@ -287,7 +262,7 @@ class ClusterEngine(QueuedEngine):
                 return
             self.scheduler.remove_node(link.node)
             self._possible.clear()
-            for member in self._live():
+            for member in self._members.live():
                 if member.source is link.source and member.source.revives:
                     member.came -= 1
             victims = self._lanes.lost(link)
@@ -310,7 +285,7 @@ class ClusterEngine(QueuedEngine):
 
     def _nodes_to_come(self) -> list[NodeResources] | None:
         """Nodes that are to come, as far as one can tell; ``None``: of a size not known yet."""
-        count = self._to_come()
+        count = self._members.to_come
         if self._shape is None:
             return None if count else []
         return [self._shape] * count
@@ -472,7 +447,7 @@ class ClusterEngine(QueuedEngine):
 
     def origin(self) -> dict[str, Any]:
         """Where its nodes come from, for people and programs."""
-        live = self._live()
+        live = self._members.live()
         return live[-1].source.origin() if live else {}
 
     def _close(self) -> None:
@@ -486,7 +461,7 @@ class ClusterEngine(QueuedEngine):
                 link.close()
             self._links.clear()
             self._door.close()
-            sources = [member.source for member in self._live()]
+            sources = [member.source for member in self._members.live()]
         try:
             for source in sources:
                 self._stop(source)
