@@ -50,7 +50,7 @@ integration: $(VENV)/.developed
 
 integration-here: $(VENV)/.developed
 	$(BIN)/pytest -n $(WORKERS) tests/integration/local tests/integration/tasks \
-	  tests/integration/cli tests/docs
+	  tests/integration/flow tests/integration/cli tests/docs
 	$(BIN)/pytest -n 3 --dist loadfile tests/integration/engines
 
 integration-slurm: $(VENV)/.developed
