@@ -1,0 +1,77 @@
+"""Calls whose results are kept: found again, or run once and remembered."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from exaworks.flow.digest import Digests
+from exaworks.flow.store import Found, ResultStore
+
+if TYPE_CHECKING:
+    from exaworks.flow.future import FlowCall, FlowFuture
+
+__all__ = ["Memo"]
+
+
+class Memo:
+    """What a flow knows of the results that are kept."""
+
+    def __init__(self, store: ResultStore) -> None:
+        self.store = store
+        self._digests = Digests()
+        self._lock = threading.Lock()
+        self._first: dict[bytes, FlowFuture[Any]] = {}
+
+    def find(
+        self,
+        future: FlowFuture[Any],
+        call: FlowCall,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        again: Callable[[], None],
+    ) -> Found | bool:
+        """What is known about a call that is about to start.
+
+        Args:
+            future: the call.
+            call: its function.
+            args: its arguments, without futures.
+            kwargs: likewise.
+            again: called when the same call, which runs already, has ended.
+
+        Returns:
+            its result; ``True``: it is to be run; ``False``: ``again`` will be called.
+
+        Raises:
+            InvalidTaskError: it cannot be told from other calls.
+            OSError: a file that is named cannot be read.
+        """
+        key = call.key
+        if key is None:
+            key = call.key = self._digests.of_call(call.kind.name, call.fn, args, kwargs)
+        found = self.store.get(key)
+        if found is not None:
+            return found
+        with self._lock:
+            first = self._first.setdefault(key, future)
+        if first is future or first.done():
+            with self._lock:
+                self._first[key] = future
+            return True
+        first.add_done_callback(lambda _: again())
+        return False
+
+    def keep(
+        self, future: FlowFuture[Any], key: bytes, value: Any, seconds: float | None,
+        then: Callable[[], None],
+    ) -> None:  # fmt: skip
+        """A call has ended well: keep its result, and then go on."""
+        self.store.put(key, value, future.name, seconds, then)
+
+    def over(self, future: FlowFuture[Any], key: bytes) -> None:
+        """A call has ended, in whatever way."""
+        with self._lock:
+            if self._first.get(key) is future:
+                del self._first[key]
