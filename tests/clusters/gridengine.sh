@@ -147,9 +147,10 @@ add_objects() {
     printf 'name proj1\noticket 0\nfshare 0\nacl NONE\nxacl NONE\n' >"$R/object"
     qconf -Aprj "$R/object" >/dev/null
     qconf -ssconf >"$R/object"
-    # As Debian sets it up, the priority of a job means nothing.
+    # As Debian sets it up, the priority of a job means nothing, and the time that it waits all.
     edit "$R/object" schedule_interval 0:0:1 flush_submit_sec 1 flush_finish_sec 1 \
-        job_load_adjustments NONE maxujobs 0 weight_priority 1.0
+        job_load_adjustments NONE maxujobs 0 weight_priority 1.0 \
+        weight_urgency 0.1 weight_waiting_time 0 weight_ticket 0.01
     qconf -Msconf "$R/object" >/dev/null
     # Jobs are not to run the files of a login: these may be slow, and jobs get killed in them.
     qconf -sconf | sed 's/^login_shells .*/login_shells none/' >"$R/global"

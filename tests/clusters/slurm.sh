@@ -156,7 +156,7 @@ start_mariadb() {
         --innodb-buffer-pool-size=128M --innodb-log-file-size=32M --innodb-doublewrite=0 \
         --innodb-flush-log-at-trx-commit=0 --innodb-lock-wait-timeout=900 \
         </dev/null >/dev/null 2>&1 &
-    until_ok 30 mariadb --no-defaults -uroot -S "$socket" -e 'select 1' ||
+    until_ok 60 mariadb --no-defaults -uroot -S "$socket" -e 'select 1' ||
         die "mariadbd did not start, see $R/mysql/mariadbd.log"
     cp "$R/mysql/mariadbd.pid" "$RUN/mariadbd.pid"
     mariadb --no-defaults -uroot -S "$socket" -e "create database if not exists slurm_acct_db;
@@ -169,7 +169,7 @@ start_slurmdbd() {
     rm -f "$RUN/slurmdbd.pid"
     MYSQL_UNIX_PORT=$R/mysql/mysql.sock setsid slurmdbd </dev/null >/dev/null \
         2>>"$LOG/slurmdbd.err" || die "slurmdbd did not start, see $LOG/slurmdbd.log"
-    until_ok 40 sacctmgr -n -i list cluster || die "slurmdbd is silent, see $LOG/slurmdbd.log"
+    until_ok 90 sacctmgr -n -i list cluster || die "slurmdbd is silent, see $LOG/slurmdbd.log"
     [ ! -e "$R/accounts" ] || return 0
     sacctmgr -i -Q add cluster "$SLURM_CLUSTER" >/dev/null
     sacctmgr -i -Q add account proj1,proj2 cluster="$SLURM_CLUSTER" >/dev/null

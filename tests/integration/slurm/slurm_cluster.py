@@ -55,7 +55,7 @@ class Cluster:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=280,
         )
         assert done.returncode == 0, f"{words}: {done.stdout}"
         return done.stdout

@@ -116,8 +116,11 @@ def _host(orders: Orders, description: dict[str, Any]) -> None:
     os.environ.setdefault("RADICAL_PROFILE", "False")
     import radical.pilot as rp
 
-    with tempfile.TemporaryDirectory(prefix="exaworks-radical-") as base:
+    folder = tempfile.TemporaryDirectory(prefix="exaworks-radical-", ignore_cleanup_errors=True)
+    with folder as base:
         os.chdir(base)
+        if description["resource"].startswith("local."):  # by default it stays in the home folder
+            description.setdefault("sandbox", base)
         session = rp.Session(cfg={"base": base})
         try:
             _session(rp, session, orders, description)
