@@ -24,6 +24,9 @@ __all__ = ["Reactor", "Timer"]
 
 logger = logging.getLogger(__name__)
 
+_LONGEST = 86_400.0
+"""Seconds to sleep at most; systems do not take any number."""
+
 
 class Timer:
     """A call that is due at a time. Make one with :meth:`Reactor.call_later`."""
@@ -209,7 +212,9 @@ class Reactor:
     def _timeout(self) -> float | None:
         if self._soon:
             return 0.0
-        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+        if not self._timers:
+            return None
+        return min(max(0.0, self._timers[0][0] - time.monotonic()), _LONGEST)
 
     def _run(self) -> None:
         self._ident = threading.get_ident()
@@ -228,7 +233,7 @@ class Reactor:
     def _guard(self, callback: Callable[[], object]) -> None:
         try:
             callback()
-        except Exception:
+        except BaseException:  # also SystemExit: it must not end everybody's thread
             logger.exception("an internal callback failed: %r", callback)
 
 

@@ -69,6 +69,9 @@ class App(Generic[P, T]):
             return self
         return types.MethodType(self, instance)
 
+    def __exaworks_key__(self) -> Any:
+        return self.fn
+
     def __reduce__(self) -> Any:
         return _the_function, (self.fn,)
 
@@ -130,9 +133,10 @@ def bash_app(fn: Any = None, /, **options: Any) -> Any:
     """Make an app of a function that returns a command: that is run, when the arguments are there.
 
     The function runs in this program and returns a line of shell, or a list of words, which no
-    shell touches. The future is that of a :class:`~exaworks.tasks.TaskResult`; an exit code other
-    than 0 is the failure :class:`~exaworks.tasks.TaskFailed`, with the end of the standard error.
-    Parameters of the function called ``stdin``, ``stdout`` and ``stderr`` name files.
+    shell touches; it must not wait for futures. The future is that of a
+    :class:`~exaworks.tasks.TaskResult`; an exit code other than 0 is the failure
+    :class:`~exaworks.tasks.TaskFailed`, with the end of the standard error. Parameters called
+    ``stdin``, ``stdout`` and ``stderr`` name files.
 
     Args:
         fn: the function.

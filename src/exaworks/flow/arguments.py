@@ -13,8 +13,6 @@ __all__ = ["Part", "futures_in", "replaced"]
 _PLAIN = frozenset((bool, bytes, complex, float, int, str, type(None)))
 """Types of which no instance holds a future."""
 
-_DEEPEST = 200
-
 
 class Part:
     """An item or attribute of what a future will have come to.
@@ -72,33 +70,38 @@ def futures_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[Future[Any
     They are looked for in lists, tuples, sets, dictionaries and dataclasses, however deep.
     """
     found: dict[Future[Any], None] | None = None
+    seen: set[int] = set()
     for value in (*args, *kwargs.values()) if kwargs else args:
         if type(value) not in _PLAIN:
             if found is None:
                 found = {}
-            _collect(value, found, 0)
+            _collect(value, found, seen)
     return found or None
 
 
-def _collect(value: Any, found: dict[Future[Any], None], depth: int) -> None:
-    if isinstance(value, Future):
-        found[value] = None
-    elif isinstance(value, Part):
-        found[value.future] = None
-    elif depth < _DEEPEST:
-        for each in _inside(value):
-            if type(each) not in _PLAIN:
-                _collect(each, found, depth + 1)
+def _collect(value: Any, found: dict[Future[Any], None], seen: set[int]) -> None:
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Future):
+            found[value] = None
+        elif isinstance(value, Part):
+            found[value.future] = None
+        elif id(value) not in seen:
+            parts = _inside(value)
+            if parts:
+                seen.add(id(value))
+                stack += [each for each in reversed(parts) if type(each) not in _PLAIN]
 
 
-def _inside(value: Any) -> Any:
+def _inside(value: Any) -> list[Any]:
     if isinstance(value, (list, tuple, set, frozenset)):
-        return value
+        return list(value)
     if isinstance(value, dict):
-        return (*value.keys(), *value.values())
+        return [*value.keys(), *value.values()]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [getattr(value, each.name, None) for each in dataclasses.fields(value)]
-    return ()
+    return []
 
 
 def replaced(value: Any, result: Callable[[Future[Any]], Any]) -> Any:
@@ -110,55 +113,61 @@ def replaced(value: Any, result: Callable[[Future[Any]], Any]) -> Any:
         value: an argument.
         result: says what a future has come to.
     """
-    return _replaced(value, result, 0)
+    return _Replacing(result).of(value)
 
 
-def _replaced(value: Any, result: Callable[[Future[Any]], Any], depth: int) -> Any:
-    kind = type(value)
-    if kind in _PLAIN:
-        return value
-    if isinstance(value, Future):
-        return result(value)
-    if isinstance(value, Part):
-        return value.of(result(value.future))
-    if depth >= _DEEPEST:
-        return value
-    depth += 1
-    if isinstance(value, dict):
-        pairs = [
-            (_replaced(key, result, depth), _replaced(each, result, depth))
-            for key, each in value.items()
-        ]
-        if all(
-            new[0] is key and new[1] is value[key] for new, key in zip(pairs, value, strict=True)
-        ):
+class _Replacing:
+    """Replaces futures, and looks at each object once. One that is in itself is left alone."""
+
+    def __init__(self, result: Callable[[Future[Any]], Any]) -> None:
+        self._result = result
+        self._done: dict[int, Any] = {}
+
+    def of(self, value: Any) -> Any:
+        """What stands in for a value."""
+        if type(value) in _PLAIN:
             return value
-        made = copy.copy(value)  # of its own kind, such as OrderedDict
-        made.clear()
-        made.update(pairs)
+        if isinstance(value, Future):
+            return self._result(value)
+        if isinstance(value, Part):
+            return value.of(self._result(value.future))
+        if id(value) not in self._done:
+            self._done[id(value)] = value  # as long as we are in it
+            self._done[id(value)] = self._made(value)
+        return self._done[id(value)]
+
+    def _made(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            pairs = [(self.of(key), self.of(each)) for key, each in value.items()]
+            same = zip(pairs, value.items(), strict=True)
+            if all(new[0] is old[0] and new[1] is old[1] for new, old in same):
+                return value
+            made = copy.copy(value)  # of its own kind, such as OrderedDict
+            made.clear()
+            for key, each in pairs:
+                made[key] = each
+            return made
+        if isinstance(value, (list, tuple, set, frozenset)):
+            items = [self.of(each) for each in value]
+            if all(new is old for new, old in zip(items, value, strict=True)):
+                return value
+            if isinstance(value, tuple) and hasattr(value, "_make"):
+                return value._make(items)
+            return type(value)(items)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return self._made_dataclass(value)
+        return value
+
+    def _made_dataclass(self, value: Any) -> Any:
+        changed = {}
+        for each in dataclasses.fields(value):
+            old = getattr(value, each.name, None)
+            new = self.of(old)
+            if new is not old:
+                changed[each.name] = new
+        if not changed:
+            return value
+        made = copy.copy(value)
+        for name, new in changed.items():
+            object.__setattr__(made, name, new)  # also if it is frozen
         return made
-    if isinstance(value, (list, tuple, set, frozenset)):
-        items = [_replaced(each, result, depth) for each in value]
-        if all(new is old for new, old in zip(items, value, strict=True)):
-            return value
-        if isinstance(value, tuple) and hasattr(value, "_make"):
-            return value._make(items)
-        return kind(items)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _replaced_in_dataclass(value, result, depth)
-    return value
-
-
-def _replaced_in_dataclass(value: Any, result: Callable[[Future[Any]], Any], depth: int) -> Any:
-    changed = {}
-    for each in dataclasses.fields(value):
-        old = getattr(value, each.name, None)
-        new = _replaced(old, result, depth)
-        if new is not old:
-            changed[each.name] = new
-    if not changed:
-        return value
-    made = copy.copy(value)
-    for name, new in changed.items():
-        object.__setattr__(made, name, new)  # also if it is frozen
-    return made

@@ -23,7 +23,7 @@ from exaworks.core.reactor import Reactor
 from exaworks.flow.arguments import futures_in, replaced
 from exaworks.flow.errors import DependencyError, FlowClosedError, Step
 from exaworks.flow.future import FlowCall, FlowFuture
-from exaworks.flow.graph import complete, depend, doom
+from exaworks.flow.graph import complete, depend, doom, waiting_for
 from exaworks.flow.kinds import FUNCTION, GATHER, Kind
 from exaworks.flow.options import PLAIN, CallOptions
 from exaworks.tasks.engines import get_engine
@@ -112,13 +112,14 @@ class Flow:
         self._completed = self._canceled = self._found = 0
         self._ready: deque[FlowFuture[Any]] = deque()
         self._starting = threading.Lock()
+        self._starting_thread: int | None = None
         self._starter: threading.Thread | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._store = store
         self._cache = cache
         self._memo: Memo | None = None
         self._closing = False
-        self._tokens: list[contextvars.Token[Flow | None]] = []
+        self._entered = threading.local()
 
     # Calls
 
@@ -169,14 +170,15 @@ class Flow:
             self._open.add(future)
             if needs is not None:
                 broken = self._connect(future, needs, foreign)
+            ready = broken is None and not future.waits
         if has_subscribers():
             self._event(future, "WAITING", name=future.name)
         for each in foreign:
-            each.add_done_callback(partial(self._foreign_done, future))
+            each.add_done_callback(partial(self._foreign_done, future, call, call.runs))
         if broken is not None:
             self._end(future, self._no_run(future.step, broken))
-        elif not future.waits:
-            self._start((future,))
+        elif ready:
+            self._start((future,), nested=True)
         return future
 
     def _connect(
@@ -184,8 +186,16 @@ class Flow:
         future: FlowFuture[Any],
         needs: Iterable[Future[Any]],
         foreign: list[Future[Any]],
+        waiters: dict[Any, set[int]] | None = None,
     ) -> Future[Any] | None:
-        """Let a call wait for others; returns one that has failed already."""
+        """Let a call wait for others; returns one that has failed already.
+
+        Args:
+            future: the call.
+            needs: the others.
+            foreign: gets those that are not of this flow.
+            waiters: of calls that others may wait for already, by identity.
+        """
         mine = []
         for need in needs:
             if not isinstance(need, FlowFuture) or need._engine is not self:
@@ -195,17 +205,27 @@ class Flow:
             elif need.cancelled() or need._outcome.failed:
                 foreign.clear()
                 return need
+        if waiters is not None:
+            for need in mine:
+                if need not in waiters:
+                    waiters[need] = set(map(id, waiting_for(need)))
+            known = [need for need in mine if id(future) in waiters[need]]
+            future.waits += len(known)
+            mine = [need for need in mine if id(future) not in waiters[need]]
         depend(future, mine)
         future.waits += len(foreign)
         return None
 
-    def _foreign_done(self, future: FlowFuture[Any], need: Future[Any]) -> None:
+    def _foreign_done(
+        self, future: FlowFuture[Any], call: FlowCall, runs: int, need: Future[Any]
+    ) -> None:
         """A future that is not of this flow is done."""
         failed = need.cancelled() or need.exception() is not None
         with self._lock:
+            if future._task is not call or call.runs != runs:
+                return
             future.waits -= 1
             ready = not future.waits
-            failed = failed and future._task is not None
         if failed:
             self._end(future, self._no_run(future.step, need))
         elif ready:
@@ -227,22 +247,36 @@ class Flow:
 
     # Starting
 
-    def _start(self, futures: Iterable[FlowFuture[Any]]) -> None:
-        """Start calls that wait for nothing any more; in whatever thread, one at a time."""
+    def _start(self, futures: Iterable[FlowFuture[Any]], nested: bool = False) -> None:
+        """Start calls that wait for nothing any more; in whatever thread, one at a time.
+
+        Args:
+            futures: the calls.
+            nested: a function that is being started here may wait for them.
+        """
         self._ready.extend(futures)
+        if nested and self._starting_thread == threading.get_ident():
+            while self._ready:
+                self._launch(self._ready.popleft())
+            return
         left = _AT_ONCE
         while self._ready and self._starting.acquire(blocking=False):
+            self._starting_thread = threading.get_ident()
             try:
                 while self._ready and left:
                     left -= 1
                     self._launch(self._ready.popleft())
             finally:
+                self._starting_thread = None
                 self._starting.release()
+                if self._ready and not left:
+                    self._start_in_a_thread()
             if not left:
-                self._start_in_a_thread()
                 return
 
-    def _start_in_a_thread(self) -> None:
+    def _start_in_a_thread(self, *futures: FlowFuture[Any]) -> None:
+        """Start calls, but not in this thread."""
+        self._ready.extend(futures)
         with self._lock:
             if self._starter is None:
                 self._starter = threading.Thread(
@@ -253,8 +287,10 @@ class Flow:
     def _start_all(self) -> None:
         while True:
             with self._starting:
+                self._starting_thread = threading.get_ident()
                 while self._ready:
                     self._launch(self._ready.popleft())
+                self._starting_thread = None
             with self._lock:
                 if not self._ready:
                     self._starter = None
@@ -273,8 +309,13 @@ class Flow:
             if self._is_kept(call) and not self._to_run(future, call, args, words):
                 return
             call.kind.start(self, future, call, args, words)
-        except Exception as problem:
+        except (Exception, SystemExit) as problem:
             self._end(future, Failure(problem))
+        except BaseException as problem:  # such as ctrl-C, which is not for this call alone
+            self._end(future, Failure(problem))
+            if self._ready:
+                self._start_in_a_thread()
+            raise
 
     def _is_kept(self, call: FlowCall) -> bool:
         cache = call.options.cache
@@ -288,7 +329,6 @@ class Flow:
         if found is True:
             return True
         if found is not False:
-            self._found += 1
             self._end(future, Value(found.value), found=True)
         return False
 
@@ -336,7 +376,8 @@ class Flow:
             return
         times = None
         if isinstance(inner, TaskFuture):
-            outcome, times = inner._outcome, inner._times
+            outcome = inner._outcome
+            times = Times(future.times.submitted, *inner.times[1:])
         else:
             problem = inner.exception()
             outcome = Value(inner.result()) if problem is None else Failure(problem)
@@ -358,8 +399,9 @@ class Flow:
             self._end(future, Failure(problem))
             return
         self.memo.keep(
-            future, key, value, seconds, partial(self.ended, future, Value(value), times)
-        )
+            future, key, value, seconds,
+            partial(self._end, future, Value(value), times, elsewhere=True),
+        )  # fmt: skip
 
     def _again(self, future: FlowFuture[Any], call: FlowCall, outcome: Any) -> bool:
         """Run a call that has failed once more, if that is wanted."""
@@ -378,7 +420,9 @@ class Flow:
             future._state = PENDING
             call.inner = None
             if pause:
-                call.inner = Reactor.get().call_later(pause, partial(self._start, (future,)))
+                call.inner = Reactor.get().call_later(
+                    pause, partial(self._start_in_a_thread, future)
+                )
         if has_subscribers():
             self._event(future, "RETRYING", failures=call.failures, after=pause)
         if not pause:
@@ -390,90 +434,105 @@ class Flow:
         self._end(future, outcome, times)
 
     def _end(
-        self, future: FlowFuture[Any], outcome: Any, times: Any = None, found: bool = False
+        self,
+        future: FlowFuture[Any],
+        outcome: Any,
+        times: Any = None,
+        found: bool = False,
+        elsewhere: bool = False,
     ) -> None:
-        call: FlowCall | None = future._task
-        if call is None or not future._finish(FINISHED, outcome, times):
-            return
-        if call.key is not None:
-            self.memo.over(future, call.key)
-        if has_subscribers():
-            detail = {"cached": True} if found else {}
-            self._event(future, "FAILED" if outcome.failed else "COMPLETED", **detail)
-        if outcome.failed:
-            self._fail_rest(future, call, outcome)
-            return
+        """A call has ended, and with it all that wait for it if it has failed.
+
+        Args:
+            future: the call.
+            outcome: what it has come to.
+            times: when that was.
+            found: its result was kept.
+            elsewhere: this is no thread to start other calls in.
+        """
+        problem = outcome.exception() if outcome.failed else None
+        ended: list[tuple[FlowFuture[Any], FlowCall, Any]] = []
+        ready: list[FlowFuture[Any]] = []
         with self._lock:
-            self._completed += 1
-            ready = complete(future)
-            self._leave(future)
-        if ready:
+            call: FlowCall | None = future._task
+            callbacks = future._settle(FINISHED, outcome, times)
+            if call is None or callbacks is None:
+                return
+            ended.append((future, call, callbacks))
+            if problem is None:
+                self._completed += 1
+                self._found += found
+                ready = complete(future)
+            else:
+                self._failed[future] = call
+                self._fail_rest(future, problem, ended)
+            for each, _, _ in ended:
+                self._open.discard(each)
+            if not self._open:
+                self._room.notify_all()
+        self._tell(ended, "FAILED" if problem is not None else "COMPLETED", cached=found)
+        if ready and elsewhere:
+            self._start_in_a_thread(*ready)
+        elif ready:
             self._start(ready)
 
-    def _fail_rest(self, future: FlowFuture[Any], call: FlowCall, outcome: Any) -> None:
-        """A call has failed: all that wait for it do, too, with the way that led there."""
-        with self._lock:
-            self._failed[future] = call
-            doomed = [(each, each._task, before) for each, before in doom(future)]
-            for each, its_call, _ in doomed:
-                if its_call is not None:
-                    self._failed[each] = its_call
+    def _fail_rest(
+        self,
+        future: FlowFuture[Any],
+        problem: BaseException,
+        ended: list[tuple[FlowFuture[Any], FlowCall, Any]],
+    ) -> None:
+        """All that wait for a call that has failed do so, too, with the way that led there."""
         between: dict[Any, Any] = {}
-        for each, its_call, before in doomed:
-            error = self._no_run(each.step, future, between.get(before, ()), outcome)
+        for each, before in doom(future):
+            error = _not_run(each.step, future, problem, between.get(before, ()))
             between[each] = (each.step, between.get(before, ()))
-            if its_call is not None and each._finish(FINISHED, error):
-                if has_subscribers():
-                    self._event(each, "FAILED", message=str(error.exception()))
-                with self._lock:
-                    self._leave(each)
-        with self._lock:
-            self._leave(future)
+            call: FlowCall = each._task
+            callbacks = each._settle(FINISHED, error)
+            if callbacks is not None:
+                self._failed[each] = call
+                ended.append((each, call, callbacks))
 
-    def _no_run(
-        self, step: Step, need: Future[Any], between: Any = (), outcome: Any = None
-    ) -> Failure:
+    def _tell(
+        self, ended: list[tuple[FlowFuture[Any], FlowCall, Any]], state: str, cached: bool = False
+    ) -> None:
+        """Calls have ended, who wants to know it is told; no lock is held."""
+        for each, call, callbacks in ended:
+            if call.key is not None:
+                self.memo.over(each, call.key)
+            if has_subscribers():
+                self._event(each, state, **({"cached": True} if cached else {}))
+            each._announce(callbacks)
+
+    @staticmethod
+    def _no_run(step: Step, need: Future[Any]) -> Failure:
         """The failure of a call that needs what has failed."""
-        problem = _problem(need)
-        if isinstance(problem, DependencyError):
-            failed, reason = problem.failed, problem.reason
-            if not between:
-                between = (problem.task, problem._between)
-            cause = problem.__cause__
-        else:
-            failed = need.step if isinstance(need, FlowFuture) else Step(repr(need), "a future")
-            reason, cause = _in_a_line(problem), problem
-        error = DependencyError(step, failed, reason, between)
-        error.__cause__ = cause
-        return Failure(error)
-
-    def _leave(self, future: FlowFuture[Any]) -> None:
-        """A call is through with everything; the lock is held."""
-        self._open.discard(future)
-        if not self._open:
-            self._room.notify_all()
+        return _not_run(step, need, _problem(need), ())
 
     def _cancel(self, future: FlowFuture[Any]) -> bool:
         """See :meth:`FlowFuture.cancel`: what waits for it is cancelled, too."""
+        ended: list[tuple[FlowFuture[Any], FlowCall, Any]] = []
         with self._lock:
             call: FlowCall | None = future._task
-            if call is None:
+            callbacks = future._settle(CANCELLED_AND_NOTIFIED, None)
+            if call is None or callbacks is None:
                 return future.cancelled()
-            doomed = [future, *(each for each, _ in doom(future))]
-            calls = [each._task for each in doomed if each._task is not None]
-        if call.key is not None:
-            self.memo.over(future, call.key)
-        for each in doomed:
-            if each._finish(CANCELLED_AND_NOTIFIED, None):
-                if has_subscribers():
-                    self._event(each, "CANCELED")
-                with self._lock:
-                    self._canceled += 1
-                    self._leave(each)
-        for each_call in calls:
+            ended.append((future, call, callbacks))
+            for each, _ in doom(future):
+                its_call: FlowCall = each._task
+                callbacks = each._settle(CANCELLED_AND_NOTIFIED, None)
+                if callbacks is not None:
+                    ended.append((each, its_call, callbacks))
+            self._canceled += len(ended)
+            for each, _, _ in ended:
+                self._open.discard(each)
+            if not self._open:
+                self._room.notify_all()
+        for _, each_call, _ in ended:
             if each_call.inner is not None:
                 each_call.inner.cancel()
-        return future.cancelled()
+        self._tell(ended, "CANCELED")
+        return True
 
     def cancel(self) -> None:
         """Cancel all calls that have not ended."""
@@ -496,19 +555,27 @@ class Flow:
             failed, self._failed = self._failed, {}
             for future, call in failed.items():
                 call.failures, call.inner, call.key = 0, None, None
+                call.runs += 1
                 future._state, future._outcome, future._task = PENDING, None, call
                 future.after, future.waits = None, 0
                 self._open.add(future)
             foreign: list[tuple[FlowFuture[Any], Future[Any]]] = []
+            broken: dict[FlowFuture[Any], Future[Any]] = {}
+            waiters: dict[Any, set[int]] = {}
             for future, call in failed.items():
                 needs = futures_in(call.args, call.kwargs)  # type: ignore[arg-type]
                 if needs is not None:
                     others: list[Future[Any]] = []
-                    self._connect(future, needs, others)
+                    need = self._connect(future, needs, others, waiters)
+                    if need is not None:  # it was cancelled
+                        broken[future] = need
                     foreign += [(future, each) for each in others]
-            ready = [future for future in failed if not future.waits]
+            ready = [each for each in failed if not each.waits and each not in broken]
+        for future, need in broken.items():
+            self._end(future, self._no_run(future.step, need))
         for future, each in foreign:
-            each.add_done_callback(partial(self._foreign_done, future))
+            call = failed[future]
+            each.add_done_callback(partial(self._foreign_done, future, call, call.runs))
         self._start(ready)
         return len(failed)
 
@@ -597,8 +664,8 @@ class Flow:
             with self._lock:
                 self._closing = True
             self.cancel()
-        self.wait()  # join apps make calls to the end
-        with self._lock:
+        with self._room:  # join apps make calls to the end
+            self._room.wait_for(lambda: not self._open)
             self._closing = True
             threads, self._threads = self._threads, None
         if threads is not None:
@@ -609,11 +676,11 @@ class Flow:
             engine.shutdown(wait=True, cancel_futures=cancel)
 
     def __enter__(self) -> Flow:
-        self._tokens.append(_current.set(self))
+        self._entered.tokens = [*getattr(self._entered, "tokens", ()), _current.set(self)]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        _current.reset(self._tokens.pop())
+        _current.reset(self._entered.tokens.pop())
         if kind is not None:
             left = self.counts["pending"]
             if left:
@@ -641,6 +708,30 @@ def _gather(value: Any) -> Any:
 def _result(future: Future[Any]) -> Any:
     """What a future has come to, which is done."""
     return future._outcome.value() if isinstance(future, FlowFuture) else future.result(0)
+
+
+def _not_run(step: Step, need: Future[Any], problem: BaseException, between: Any) -> Failure:
+    """The failure of a call that needs, directly or by others, what has failed."""
+    if isinstance(problem, DependencyError):
+        failed, reason, cause = problem.failed, problem.reason, problem.__cause__
+        between = _joined(between, (problem.task, problem._between))
+    else:
+        failed = need.step if isinstance(need, FlowFuture) else Step(repr(need), "a future")
+        reason, cause = _in_a_line(problem), problem
+    error = DependencyError(step, failed, reason, between)
+    error.__cause__ = cause
+    return Failure(error)
+
+
+def _joined(later: Any, earlier: Any) -> Any:
+    """Steps, as pairs of the last and those before it, behind others."""
+    steps = []
+    while later:
+        step, later = later
+        steps.append(step)
+    for step in reversed(steps):
+        earlier = (step, earlier)
+    return earlier
 
 
 def _problem(future: Future[Any]) -> BaseException:

@@ -24,7 +24,18 @@ T = TypeVar("T")
 class FlowCall:
     """A call, as its future keeps it until it has ended."""
 
-    __slots__ = ("args", "failures", "fn", "inner", "key", "kind", "kwargs", "linked", "options")
+    __slots__ = (
+        "args",
+        "failures",
+        "fn",
+        "inner",
+        "key",
+        "kind",
+        "kwargs",
+        "linked",
+        "options",
+        "runs",
+    )
 
     def __init__(
         self,
@@ -45,6 +56,8 @@ class FlowCall:
         self.inner: Any = None
         """What can be cancelled: the future of the engine, or a timer."""
         self.failures = 0
+        self.runs = 0
+        """How often it was begun anew."""
         self.key: bytes | None = None
 
 

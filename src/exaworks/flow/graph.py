@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["DOOMED", "Node", "complete", "depend", "doom"]
+__all__ = ["DOOMED", "Node", "complete", "depend", "doom", "waiting_for"]
 
 DOOMED = -1 << 40
 """In place of the number that a node waits for: it will never start. It stays below zero, whatever
@@ -67,6 +67,14 @@ def doom(node: N) -> Iterator[tuple[N, N]]:
                 each.waits = DOOMED
                 queue.append(each)
                 yield each, before
+
+
+def waiting_for(node: Node) -> list[Any]:
+    """Those that wait for a node."""
+    after = node.after
+    if after is None:
+        return []
+    return after if type(after) is list else [after]
 
 
 def _take(node: Any) -> Any:

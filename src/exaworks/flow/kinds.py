@@ -6,6 +6,7 @@ import inspect
 import os
 from abc import ABC, abstractmethod
 from concurrent.futures import Executor, Future
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exaworks.flow.errors import JoinError
@@ -17,6 +18,7 @@ from exaworks.tasks.options import DEFAULT
 if TYPE_CHECKING:
     from exaworks.flow.flow import Flow
     from exaworks.flow.future import FlowCall, FlowFuture
+    from exaworks.flow.options import CallOptions
 
 __all__ = ["COMMAND", "FUNCTION", "JOIN", "Kind"]
 
@@ -29,6 +31,10 @@ class Kind(ABC):
     name: str
     kept: bool = True
     """Whether results can be kept for another time."""
+
+    def matters(self, options: CallOptions) -> Any:
+        """What of the options makes a difference to results."""
+        return None
 
     @abstractmethod
     def start(
@@ -76,6 +82,13 @@ class _Command(Kind):
     """A function says here what command an engine is to run."""
 
     name = "command"
+
+    def matters(self, options: CallOptions) -> Any:
+        """See :meth:`Kind.matters`."""
+        stdin = options.command.get("stdin")
+        file = None if stdin is None else Path(options.command.get("directory") or "", stdin)
+        directory = options.command.get("directory") or os.getcwd()
+        return dict(options.command), str(directory), file, options.task.resources
 
     def start(
         self,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+import types
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +26,9 @@ class Memo:
         self._digests = Digests()
         self._lock = threading.Lock()
         self._first: dict[bytes, FlowFuture[Any]] = {}
+        self._versions: weakref.WeakKeyDictionary[Any, tuple[bytes, Any]] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def find(
         self,
@@ -50,7 +56,10 @@ class Memo:
         """
         key = call.key
         if key is None:
-            key = call.key = self._digests.of_call(call.kind.name, call.fn, args, kwargs)
+            key = call.key = self._digests.of_call(
+                call.kind.name, call.fn, args, kwargs, call.kind.matters(call.options)
+            )
+            call.fn = self._current(call.fn)
         found = self.store.get(key)
         if found is not None:
             return found
@@ -62,6 +71,22 @@ class Memo:
             return True
         first.add_done_callback(lambda _: again())
         return False
+
+    def _current(self, fn: Any) -> Any:
+        """A function as it is now: engines send one once, and know it by its identity."""
+        if type(fn) is not types.FunctionType:
+            return functools.partial(fn)
+        digest = self._digests.of_function(fn)
+        known = self._versions.get(fn)
+        if known is None:
+            known = self._versions[fn] = digest, None
+        elif known[0] != digest:
+            copy = types.FunctionType(
+                fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__
+            )
+            known = self._versions[fn] = digest, functools.update_wrapper(copy, fn)
+            copy.__kwdefaults__ = fn.__kwdefaults__
+        return known[1] or fn
 
     def keep(
         self, future: FlowFuture[Any], key: bytes, value: Any, seconds: float | None,

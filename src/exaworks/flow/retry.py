@@ -57,7 +57,11 @@ class Retry:
             )
         for name in ("delay", "factor", "most", "jitter"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or not 0 <= value < 1e10
+            ):
                 raise InvalidTaskError(f"{name} must be at least 0, not {value!r}")
 
     def pause(self, problem: BaseException, failures: int) -> float | None:
@@ -69,12 +73,22 @@ class Retry:
         """
         if failures > self.times:
             return None
-        seconds = min(self.delay * self.factor ** (failures - 1), self.most)
+        try:
+            seconds = (
+                min(self.delay * self.factor ** (failures - 1), self.most) if self.delay else 0.0
+            )
+        except OverflowError:
+            seconds = self.most
         if self.when is not None:
             answer = self.when(problem, failures)
-            if answer is False or answer is None:
-                return None
-            if answer is not True:
+            if (
+                answer is None
+                or isinstance(answer, bool)
+                or type(answer).__name__.startswith("bool")
+            ):
+                if not answer:
+                    return None
+            else:
                 return max(0.0, float(answer))
         return seconds * (1 + random.uniform(-self.jitter, self.jitter)) if seconds else 0.0
 

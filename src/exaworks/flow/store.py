@@ -24,6 +24,8 @@ logger = logging.getLogger("exaworks.flow")
 
 _BUSY = 60.0
 _LAYOUT = 1
+_LARGEST = 900_000_000
+"""Bytes of a result; SQLite takes a little more (https://www.sqlite.org/limits.html)."""
 _CREATE = """
 CREATE TABLE IF NOT EXISTS results (
     key BLOB PRIMARY KEY, value BLOB NOT NULL, name TEXT NOT NULL, ended REAL NOT NULL,
@@ -57,35 +59,31 @@ class ResultStore:
         """
         self.path = os.path.abspath(path)
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        self._lock = threading.Lock()
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._using = threading.RLock()
+        """Guards the connection."""
+        self._connection: sqlite3.Connection | None = None
+        self._more = threading.Condition()
+        """Guards the rest."""
         self._queue: list[_Item] = []
-        self._more = threading.Condition(self._lock)
         self._writer: threading.Thread | None = None
-        self._writing = False
         self._closed = False
-        self._generation = 0
+        if os.path.exists(self.path) and not os.path.isfile(self.path):
+            raise OSError(f"{self.path} is no file: name a file for results")
         try:
-            self._connection()
+            self._open()
         except sqlite3.DatabaseError as problem:
-            self._mend(problem, 0)
-            self._connection()
+            if not _is_damage(problem):
+                raise OSError(f"{self.path} cannot be used for results: {problem}") from problem
+            self._mend(problem)
 
     def get(self, key: bytes) -> Found | None:
         """The result with that key; ``None``: there is none that could be used."""
-        generation = self._generation
         try:
-            row = (
-                self._connection()
-                .execute("SELECT value FROM results WHERE key = ?", (key,))
-                .fetchone()
-            )
-        except sqlite3.DatabaseError as problem:
-            if _is_damage(problem):
-                self._mend(problem, generation)
-            else:
-                logger.warning("%s cannot be read: %s", self.path, problem)
+            with self._using:
+                query = "SELECT value FROM results WHERE key = ?"
+                row = self._open().execute(query, (key,)).fetchone()
+        except (sqlite3.Error, OSError) as problem:
+            self._cannot("be read", problem)
             return None
         if row is None:
             return None
@@ -114,7 +112,11 @@ class ResultStore:
             logger.warning("the result of %s cannot be kept: %s", name, problem)
             then()
             return
-        with self._lock:
+        if len(data) > _LARGEST:
+            logger.warning("the result of %s is too large to be kept (%d bytes)", name, len(data))
+            then()
+            return
+        with self._more:
             if not self._closed:
                 self._queue.append(_Item((key, data, name, time.time(), seconds), then))
                 if self._writer is None:
@@ -127,62 +129,61 @@ class ResultStore:
         then()
 
     def __len__(self) -> int:
-        count: int = self._connection().execute("SELECT count(*) FROM results").fetchone()[0]
+        with self._using:
+            count: int = self._open().execute("SELECT count(*) FROM results").fetchone()[0]
         return count
 
     def close(self) -> None:
         """Write what is still to be written, and close the file."""
-        with self._lock:
+        with self._more:
             self._closed = True
             self._more.notify_all()
             writer = self._writer
         if writer is not None and writer is not threading.current_thread():
             writer.join()
-        with self._lock:
-            connections, self._connections = self._connections, []
-        for connection in connections:
-            with contextlib.suppress(sqlite3.Error):
-                connection.close()
+        self._shut()
 
     def _write(self) -> None:
         while True:
-            with self._lock:
+            with self._more:
                 while not self._queue:
                     if self._closed:
                         return
                     self._more.wait()
                 items, self._queue = self._queue, []
-            self._write_all([item.row for item in items])
+            if not self._write_all(items):
+                for item in items:  # perhaps it was one of them
+                    self._write_all([item], last=True)
             for item in items:
                 try:
                     item.then()
-                except Exception:
+                except BaseException:
                     logger.exception("what was to be done after a result was kept has failed")
 
-    def _write_all(self, rows: list[tuple[Any, ...]]) -> None:
-        for _ in range(2):
-            generation = self._generation
-            try:
-                connection = self._connection()
-                with connection:
-                    connection.execute("BEGIN IMMEDIATE")
-                    connection.executemany(_PUT, rows)
-                return
-            except sqlite3.DatabaseError as problem:
-                if not _is_damage(problem):
-                    logger.warning(
-                        "%d results cannot be kept in %s: %s; they would be computed again",
-                        len(rows), self.path, problem,
-                    )  # fmt: skip
-                    return
-                self._mend(problem, generation)
+    def _write_all(self, items: list[_Item], last: bool = False) -> bool:
+        try:
+            with self._using, self._open() as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany(_PUT, [item.row for item in items])
+        except Exception as problem:
+            self._cannot("take a result; it would be computed again", problem, quiet=not last)
+            return False
+        return True
 
-    def _connection(self) -> sqlite3.Connection:
-        """That of this thread."""
-        known: tuple[int, sqlite3.Connection] | None = getattr(self._local, "connection", None)
-        if known is not None and known[0] == self._generation:
-            return known[1]
-        generation = self._generation
+    def _cannot(self, what: str, problem: Exception, quiet: bool = False) -> None:
+        """Something has gone wrong: mend the file if it is damaged."""
+        if isinstance(problem, sqlite3.DatabaseError) and _is_damage(problem):
+            try:
+                self._mend(problem)
+            except (sqlite3.Error, OSError) as another:
+                logger.warning("%s is damaged, and cannot be set aside: %s", self.path, another)
+        elif not quiet:
+            logger.warning("%s cannot %s: %s", self.path, what, problem)
+
+    def _open(self) -> sqlite3.Connection:
+        """The connection; it is guarded."""
+        if self._connection is not None:
+            return self._connection
         connection = sqlite3.connect(
             self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False
         )
@@ -191,7 +192,10 @@ class ResultStore:
             connection.execute("PRAGMA synchronous = NORMAL")
             (layout,) = connection.execute("PRAGMA user_version").fetchone()
             if layout not in (0, _LAYOUT):
-                raise sqlite3.DatabaseError(f"it has the layout {layout}, not {_LAYOUT}")
+                raise OSError(
+                    f"{self.path} was made by another version of ExaWorks (layout {layout}, not "
+                    f"{_LAYOUT}): name another file for results"
+                )
             if layout == 0:
                 connection.execute(_CREATE)
                 connection.execute(f"PRAGMA user_version = {_LAYOUT}")
@@ -199,36 +203,33 @@ class ResultStore:
         except BaseException:
             connection.close()
             raise
-        with self._lock:
-            self._connections.append(connection)
-        self._local.connection = generation, connection
+        self._connection = connection
         return connection
+
+    def _shut(self) -> None:
+        with self._using:
+            if self._connection is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.close()
+                self._connection = None
 
     # Damage
 
-    def _mend(self, problem: Exception, generation: int) -> None:
+    def _mend(self, problem: Exception) -> None:
         """Set the file aside, and begin anew with what can be read of it."""
-        with self._lock:
-            if generation != self._generation:  # another thread has
-                return
-            self._generation += 1
-            connections, self._connections = self._connections, []
-            for each in connections:
-                with contextlib.suppress(sqlite3.Error):
-                    each.close()
+        with self._using:
+            self._shut()
             aside = f"{self.path}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-            os.rename(self.path, aside)
-            for ending in ("-wal", "-shm"):
+            for ending in ("", "-wal", "-shm"):
                 with contextlib.suppress(FileNotFoundError):
                     os.rename(self.path + ending, aside + ending)
-        rows = _salvage(aside)
-        logger.warning(
-            "%s is damaged (%s); it was set aside as %s, and %d results were saved from it",
-            self.path, problem, aside, len(rows),
-        )  # fmt: skip
-        connection = self._connection()
-        with connection:
-            connection.executemany(_PUT, rows)
+            rows = _salvage(aside)
+            logger.warning(
+                "%s is damaged (%s); it was set aside as %s, and %d results were saved from it",
+                self.path, problem, aside, len(rows),
+            )  # fmt: skip
+            with self._open() as connection:
+                connection.executemany(_PUT, rows)
 
 
 def _is_damage(problem: sqlite3.DatabaseError) -> bool:
@@ -240,7 +241,7 @@ def _salvage(path: str) -> list[tuple[Any, ...]]:
     """The results of a damaged file that can be read: in small ranges of keys, from both ends."""
     rows: dict[bytes, tuple[Any, ...]] = {}
     with contextlib.suppress(sqlite3.Error):
-        connection = sqlite3.connect(path, isolation_level=None)
+        connection = sqlite3.connect(path, timeout=1, isolation_level=None)
         for first in range(256):
             end = bytes([first + 1]) if first < 255 else b"\xff" * 100
             for order in ("ASC", "DESC"):

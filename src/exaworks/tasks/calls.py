@@ -26,12 +26,21 @@ class Function:
 
     __slots__ = ("_uses", "key", "name", "packed", "seconds")
 
-    def __init__(self, key: int, name: str, packed: bytes | Packed, uses: tuple[int, ...]) -> None:
+    def __init__(self, key: int, name: str, packed: bytes | Packed, uses: list[Any]) -> None:
         self.key = key
         self.name = name
         self.packed = packed
         self.seconds: float | None = None
-        self._uses = uses
+        self._uses = [_kept(each) for each in uses]
+
+    def uses(self, objects: list[Any]) -> bool:
+        """Whether these are the objects that it referred to when it was pickled."""
+        if len(objects) != len(self._uses):
+            return False
+        return all(
+            (kept() if type(kept) is weakref.ref else kept) is each
+            for kept, each in zip(self._uses, objects, strict=True)
+        )
 
     def took(self, seconds: float) -> None:
         """Note how long a call took."""
@@ -39,20 +48,28 @@ class Function:
         self.seconds = seconds if known is None else known + 0.2 * (seconds - known)
 
 
-def _uses(fn: Any) -> tuple[int, ...]:
+def _uses(fn: Any) -> list[Any]:
     """Which objects a function refers to that go along with it: if they change, so does it."""
     if type(fn) is not types.FunctionType:
-        return ()
-    found = [id(fn.__code__), id(fn.__defaults__)]
+        return []
+    found: list[Any] = [fn.__code__, fn.__defaults__]
     for cell in fn.__closure__ or ():
         try:
-            found.append(id(cell.cell_contents))
+            found.append(cell.cell_contents)
         except ValueError:  # it is empty
-            found.append(0)
+            found.append(None)
     if fn.__module__ == "__main__":
         variables = fn.__globals__
-        found.extend(id(variables.get(name)) for name in fn.__code__.co_names)
-    return tuple(found)
+        found.extend(variables.get(name) for name in fn.__code__.co_names)
+    return found
+
+
+def _kept(value: Any) -> Any:
+    """An object, or what tells whether it is still the same one."""
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        return value
 
 
 class Functions:
@@ -70,7 +87,7 @@ class Functions:
             TypeError: it cannot be called.
         """
         found = self._by_id.get(id(fn))
-        if found is not None and found[1]._uses == _uses(fn):
+        if found is not None and found[1].uses(_uses(fn)):
             return found[1]
         if not callable(fn):
             raise TypeError(f"the first argument must be something to call, not {fn!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures._base import (
     CANCELLED,
@@ -23,6 +23,11 @@ __all__ = ["Owner", "TaskFuture", "Times"]
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_LOCK = threading.RLock()
+"""Guards who waits for which future, of all engines. The library takes the locks of many futures at
+a time, in an order that depends on their addresses: if each engine had its own, two threads could
+take them in different orders. It is taken while that of an engine is held, never the other way."""
 
 _DONE = (CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED)
 
@@ -104,7 +109,7 @@ class TaskFuture(concurrent.futures.Future, Generic[T]):  # type: ignore[type-ar
 
     @property
     def _condition(self) -> Any:  # type: ignore[override]
-        return self._engine._lock
+        return _LOCK
 
     @property
     def _waiters(self) -> list[Any]:  # type: ignore[override]
@@ -239,9 +244,19 @@ class TaskFuture(concurrent.futures.Future, Generic[T]):  # type: ignore[type-ar
 
     def _finish(self, state: str, outcome: Any, times: Times | None = None) -> bool:
         """End; false if it had ended before."""
-        with self._engine._lock:
+        callbacks = self._settle(state, outcome, times)
+        if callbacks is None:
+            return False
+        self._announce(callbacks)
+        return True
+
+    def _settle(
+        self, state: str, outcome: Any, times: Times | None = None
+    ) -> Sequence[Callable[[TaskFuture[T]], object]] | None:
+        """End, and say who is to be told by :meth:`_announce`; ``None`` if it had ended before."""
+        with self._engine._lock, _LOCK:
             if self._state in _DONE:
-                return False
+                return None
             self._state = state
             self._outcome = outcome
             self._task = None
@@ -260,26 +275,30 @@ class TaskFuture(concurrent.futures.Future, Generic[T]):  # type: ignore[type-ar
                 # The library's waiters take themselves off later, and must find themselves here.
                 if any(type(watcher) is not _Waiter for watcher in watchers):
                     self._watchers = watchers
-        if callbacks is not None:
-            for callback in callbacks if type(callbacks) is list else (callbacks,):
-                self._call(callback)
-        return True
+        if callbacks is None:
+            return ()
+        return callbacks if type(callbacks) is list else (callbacks,)
+
+    def _announce(self, callbacks: Sequence[Callable[[TaskFuture[T]], object]]) -> None:
+        """Tell those who wanted to know; no lock is held."""
+        for callback in callbacks:
+            self._call(callback)
 
     def _call(self, callback: Callable[[TaskFuture[T]], object]) -> None:
         try:
             callback(self)
-        except Exception:
+        except BaseException:  # also SystemExit: the thread is not that of the callback alone
             logger.exception("a callback of %r failed", self)
 
     def _wait(self, timeout: float | None) -> None:
         waiter = _Waiter()
-        with self._engine._lock:
+        with _LOCK:
             if self._state in _DONE:
                 return
             self._waiters.append(waiter)
         if waiter.lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
             return
-        with self._engine._lock:
+        with _LOCK:
             if self._state in _DONE:
                 return
             self._watchers.remove(waiter)

@@ -74,6 +74,13 @@ def ranks(allocation: Allocation, count: int, **more: object) -> list[tuple[str,
     return sorted(tuple(line.split()) for line in lines)  # type: ignore[misc]
 
 
+def steps_of_tasks(allocation: Allocation) -> list[str]:
+    """The steps that have the names of tasks."""
+    job = f"--jobs={allocation.job.native_id}"
+    names = output("squeue", "--noheader", "--steps", job, "--format=%j").split()
+    return [name for name in names if name.startswith(allocation.id)]
+
+
 def test_ranks_over_nodes() -> None:
     with allocate(3) as allocation:
         spread = ranks(allocation, 6, nodes=3)
@@ -90,9 +97,13 @@ def test_ranks_over_nodes() -> None:
         assert "not enough of: cores" in allocation.explain(waiting)
         assert running.cancel()
         assert waiting.result(WAIT) == 1
-        until(
-            lambda: "sleep" not in output("squeue", "--steps", f"--jobs={allocation.job.native_id}")
-        )
+        until(lambda: not steps_of_tasks(allocation))
+        stubborn = TaskSpec(["sh", "-c", "trap '' TERM; sleep 600 & wait; wait"], ranks=3, grace=1)
+        running = allocation.launch(stubborn)
+        until(lambda: steps_of_tasks(allocation))
+        assert running.cancel()
+        until(lambda: not steps_of_tasks(allocation))
+        until(lambda: allocation.resources().free == allocation.resources().total)
         failed = allocation.launch(TaskSpec(["sh", "-c", "exit $SLURM_PROCID"], ranks=4))
         with pytest.raises(TaskFailed, match="exited with code 3"):
             failed.result(WAIT)

@@ -76,6 +76,16 @@ def test_a_function_changes_with_what_it_refers_to(shared: LocalEngine) -> None:
     assert shared.submit(scaled, 5).result(WAIT) == 15
 
 
+def test_a_function_changes_with_objects_that_take_the_place_of_others(
+    shared: LocalEngine,
+) -> None:
+    names: dict[str, Any] = {"__name__": "__main__", "factor": 0.5}
+    exec("def scaled(x): return x * factor", names)
+    for number in range(1, 100):
+        names["factor"] = float(number) + 0.5
+        assert shared.submit(names["scaled"], 1).result(WAIT) == number + 0.5
+
+
 # Workers that die
 
 

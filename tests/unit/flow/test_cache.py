@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from exaworks.flow import DependencyError, Flow, Retry, python_app
-from exaworks.tasks import InlineEngine, InvalidTaskError
+from exaworks.flow import DependencyError, Flow, Retry, bash_app, python_app
+from exaworks.tasks import InlineEngine, InvalidTaskError, LocalEngine
 
 WAIT = 30
 
@@ -144,6 +146,41 @@ def test_what_has_no_content_cannot_be_kept(tmp_path: Path) -> None:
             flow.call(str, threading.Lock()).result(WAIT)
         # a result that cannot be kept is a result all the same
         assert flow.call(threading.Lock).result(WAIT) is not None
+
+
+def test_options_of_commands_count(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "input").write_text("one")
+    show = bash_app(cache=True)(lambda: "echo $X; pwd; cat")
+    given: list[dict[str, Any]] = [
+        {"environment": {"X": "1"}}, {"environment": {"X": "2"}}, {"directory": str(tmp_path)},
+        {"directory": str(tmp_path / "other")}, {"stdin": str(tmp_path / "input")},
+    ]  # fmt: skip
+    for cached in (0, 5):
+        with flow_on(tmp_path) as flow:
+            texts = [show.options(**options)().result(WAIT).text for options in given]
+            assert len(set(texts)) == 5
+            assert flow.counts["cached"] == cached
+    (tmp_path / "input").write_text("two")
+    with flow_on(tmp_path):
+        assert "two" in show.options(stdin=str(tmp_path / "input"))().result(WAIT).text
+
+
+def test_functions_are_run_as_they_are_now(tmp_path: Path) -> None:
+    """Also if the engine has sent an older one."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    text = "def helper(x): return x * S\ndef work(x): return helper(x)\n"
+    exec(f"S = 2\n{text}", names)
+    model = functools.partial(operator.mul, 3)
+    with LocalEngine(1) as engine, Flow(engine, store=tmp_path / "results.db", cache=True) as flow:
+        assert flow.call(names["work"], 5).result(WAIT) == 10
+        names["S"] = 3
+        assert flow.call(names["work"], 5).result(WAIT) == 15
+        names["S"] = 2
+        assert flow.call(names["work"], 6).result(WAIT) == 12
+        assert flow.call(model, 5).result(WAIT) == 15
+        model.__setstate__((operator.mul, (4,), {}, {}))
+        assert flow.call(model, 5).result(WAIT) == 20
 
 
 def test_another_store_knows_nothing(tmp_path: Path, runs: Runs, square: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 import types
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,6 +145,145 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 
 
+class Scaled:
+    """A decorator that is a class."""
+
+    def __init__(self, fn: Any, factor: int) -> None:
+        functools.update_wrapper(self, fn)
+        self.factor = factor
+
+
+def wrapped(fn: Any) -> Any:
+    """As decorators of libraries do that forget functools.wraps."""
+
+    def inner(*args: Any) -> Any:
+        return fn(*args)
+
+    inner.__module__ = "json.decoder"
+    return inner
+
+
+def test_functions_that_look_alike() -> None:
+    assert key("abc".upper) != key("xyz".upper)
+    assert key(re.compile("a").match, "x") != key(re.compile("b").match, "x")
+    work = program()["work"]
+    assert key(len, Scaled(work, 2)) != key(len, Scaled(work, 3))
+    assert key(wrapped(program()["work"])) != key(wrapped(program(("y=1", "y=2"))["work"]))
+    assert key(functools.lru_cache(program()["work"])) != key(functools.lru_cache(len))
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(
+        "def one():\n  try:\n    a(); b()\n  except E:\n    pass\n"
+        "def two():\n  a()\n  try:\n    b()\n  except E:\n    pass\n"
+        "def three(a, **k): return a\ndef four(a, /, **k): return a\n",
+        names,
+    )
+    assert key(names["one"]) != key(names["two"])
+    assert key(names["three"]) != key(names["four"])
+
+
+CLASS = """
+import enum, functools
+class Base:
+    table = {"a": [1, 2]}
+    lock = __import__("threading").Lock()
+    @property
+    def half(self): return 1
+    @functools.cached_property
+    def whole(self): return 2
+    @staticmethod
+    def fixed(): return 3
+    class Inner:
+        depth = 4
+class Color(enum.Enum):
+    RED = 5
+def work(x): return Base, Color
+"""
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+def test_all_of_a_class_counts(number: int) -> None:
+    def now(text: str) -> bytes:
+        names: dict[str, Any] = {"__name__": "__main__"}
+        exec(text, names)
+        return key(names["work"], 1)
+
+    assert now(CLASS) == now(CLASS)
+    assert now(CLASS) != now(CLASS.replace(str(number), str(number + 10)))
+
+
+def test_a_class_that_is_changed() -> None:
+    names = program()
+    digests = Digests()
+    exec("def made(x): return Model(1)(x)", names)
+    first = digests.of_call("function", names["made"], (1,), {})
+    names["Model"].scale = 7
+    assert digests.of_call("function", names["made"], (1,), {}) != first
+
+
+def test_a_name_that_comes_later() -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec("def work(x): return helper(x)", names)
+    digests = Digests()
+    seen = set()
+    for text in ("", "def helper(x): return 1", "def helper(x): return 2"):
+        exec(text, names)
+        seen.add(digests.of_call("function", names["work"], (1,), {}))
+    assert len(seen) == 3
+
+
+def test_callable_objects_as_they_are_now() -> None:
+    model = program()["Model"](4)
+    digests = Digests()
+    first = digests.of_call("function", model, (1,), {})
+    assert digests.of_call("function", model, (1,), {}) == first
+    model.a = 5
+    assert digests.of_call("function", model, (1,), {}) != first
+
+
+def test_imports_within_a_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "exaworks_test_helpers.py"
+    file.write_text("def helper(x): return x")
+
+    def work(x: int) -> int:
+        from exaworks_test_helpers import helper  # type: ignore[import-not-found]
+
+        return int(helper(x))
+
+    first = key(work, 1)
+    assert key(work, 1) == first
+    file.write_text("def helper(x): return x + 1")
+    assert key(work, 1) != first
+
+
+def test_arrays_of_other_kinds() -> None:
+    numpy = pytest.importorskip("numpy")
+
+    class Unit(numpy.ndarray):  # type: ignore[misc,name-defined]
+        unit = ""
+
+        def __reduce__(self) -> Any:
+            return type(self), (self.unit,), self.tolist()
+
+    meters, miles = numpy.zeros(3).view(Unit), numpy.zeros(3).view(Unit)
+    miles.unit = "mi"
+    masked = numpy.ma.masked_array([0.0, 0, 0], [True, False, False])
+    keys = {key(len, each) for each in (numpy.zeros(3), meters, miles, masked)}
+    assert len(keys) == 4
+
+
+def test_many_references_to_the_same() -> None:
+    value: Any = (1,)
+    for _ in range(200):
+        value = (value, value)
+    assert key(len, value) == key(len, value)
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(InvalidTaskError, match="nested too deeply"):
+        key(len, deep)
+
+
 def test_values_are_told_apart() -> None:
     keys = [key(len, value) for value in VALUES]
     assert len(set(keys)) == len(VALUES)
@@ -191,6 +331,15 @@ def test_arrays() -> None:
     others = [zeros + 1, zeros.T, zeros.astype("f4"), zeros.reshape(6), numpy.array([None, 1])]
     assert len({key(len, each) for each in (zeros, *others)}) == 6
     assert key(len, zeros.T) == key(len, numpy.zeros((3, 2)))
+
+
+def test_what_may_be_written_to_is_told_by_its_name(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / f"{name}.out").touch()
+        os.mkfifo(tmp_path / f"{name}.pipe")
+    for ending in ("", ".out", ".pipe"):
+        assert key(len, tmp_path / f"a{ending}") != key(len, tmp_path / f"b{ending}")
 
 
 def test_files_are_told_by_their_content(tmp_path: Path) -> None:

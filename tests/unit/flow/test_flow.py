@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import pickle
+import random
+import sys
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed, wait
 from typing import Any
@@ -20,6 +23,7 @@ from exaworks.flow import (
     FlowFuture,
     JoinError,
     Retry,
+    bash_app,
     current_flow,
     join_app,
     python_app,
@@ -98,6 +102,37 @@ def test_futures_of_others(flow: Flow, gate: Future[Any]) -> None:
     assert flow.call(add, done, 1).result(WAIT) == 2
     with Flow(InlineEngine()) as other:
         assert flow.call(add, other.call(add, 5), 1).result(WAIT) == 6
+
+
+def test_each_call_is_run_once(flow: Flow) -> None:
+    ran: list[int] = []
+    done: Future[int] = Future()
+    done.set_result(1)
+    futures = [flow.call(ran.append, n) for n in range(100)]
+    futures += [flow.call(lambda n, _: ran.append(n), n, done) for n in range(100, 200)]
+    futures += [
+        flow.call(lambda n, *_: ran.append(n), n, *futures[n % 50 :: 50]) for n in range(200, 300)
+    ]
+    wait(futures, WAIT)
+    assert flow.wait(WAIT)
+    assert sorted(ran) == list(range(300))
+
+
+def test_a_graph_of_objects_that_know_each_other(flow: Flow) -> None:
+    """Each is looked at once."""
+    value: Any = [flow.call(add, 1)]
+    for _ in range(200):
+        value = (value, [value, value])
+    assert flow.call(type, value).result(WAIT) is tuple
+    assert flow.call(Counter, Counter({"a": 2})).result(WAIT) == Counter({"a": 2})
+    whole = flow.call(dict, Counter({"a": flow.call(add, 3)}))  # type: ignore[dict-item]
+    assert whole.result(WAIT) == {"a": 3}
+
+
+def test_a_call_in_a_call_of_the_same_thread() -> None:
+    with Flow(InlineEngine()) as flow:
+        outer = flow.call(lambda: flow.call(add, flow.call(add, 1), 1).result(WAIT))
+        assert outer.result(WAIT) == 2
 
 
 def test_a_chain_and_a_fan_of_many(flow: Flow) -> None:
@@ -190,6 +225,78 @@ def test_failures_are_run_again(flow: Flow) -> None:
         "pending": 0, "completed": 4, "cached": 0, "failed": 0, "canceled": 0
     }  # fmt: skip
     assert flow.retry_failed() == 0
+
+
+def test_failures_are_run_again_while_others_wait(flow: Flow, gate: Future[Any]) -> None:
+    """A call that failed because of one need still waits for the other, once."""
+    slow = flow.call(add, gate)
+    broken = [True]
+    both = flow.call(add, slow, flow.call(lambda: fail() if broken else 5), gate)
+    assert isinstance(both.exception(WAIT), DependencyError)
+    for _ in range(3):
+        assert flow.retry_failed() == 2
+        assert isinstance(both.exception(WAIT), DependencyError)
+    broken.clear()
+    assert flow.retry_failed() == 2
+    assert not both.done()
+    gate.set_result(1)
+    assert both.result(WAIT) == 7
+    assert flow.wait(WAIT)
+    assert flow.counts["failed"] == 0
+
+
+def test_failures_are_known_to_callbacks(flow: Flow, gate: Future[Any]) -> None:
+    first = flow.call(lambda _: fail(), gate)
+    rest = [flow.call(add, first) for _ in range(300)]
+    seen: list[Any] = []
+    rest[0].add_done_callback(lambda _: seen.append((flow.failures(), flow.counts["failed"])))
+    gate.set_result(1)
+    rest[-1].exception(WAIT)
+    assert flow.wait(WAIT)
+    until_seen = threading.Event()
+    rest[0].add_done_callback(lambda _: until_seen.set())
+    assert until_seen.wait(WAIT)
+    assert seen == [([first], 301)]
+
+
+@pytest.mark.parametrize("problem", [SystemExit, KeyboardInterrupt])
+def test_what_ends_a_program_ends_no_flow(flow: Flow, problem: type[BaseException]) -> None:
+    first = flow.call(add, 1)
+
+    def callback(_: object) -> None:
+        raise problem
+
+    first.add_done_callback(callback)
+    assert flow.call(add, first, 1).result(WAIT) == 2
+    command = bash_app(lambda: sys.exit(3))
+    assert isinstance(command().exception(WAIT), (SystemExit, UnsupportedError))
+    assert flow.call(add, 4).result(WAIT) == 4
+
+
+def test_two_threads_wait_for_futures_of_two_flows() -> None:
+    gates: list[Future[Any]] = [Future(), Future()]
+    with Flow(InlineEngine()) as one, Flow(InlineEngine()) as other:
+        futures = [flow.call(add, gate) for gate in gates for flow in (one, other) * 20]
+
+        def look(seed: int) -> None:
+            for number in range(300):
+                some = random.Random(seed + number).sample(futures, 30)
+                wait(some, 0)
+
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(look, range(4)))
+        for gate in gates:
+            gate.set_result(1)
+
+
+def test_what_needs_a_cancelled_call_fails_again(flow: Flow, gate: Future[Any]) -> None:
+    cancelled = flow.call(add, gate)
+    both = flow.call(add, flow.call(fail), cancelled)
+    assert isinstance(both.exception(WAIT), DependencyError)
+    cancelled.cancel()
+    assert flow.retry_failed() == 2
+    assert isinstance(both.exception(WAIT), DependencyError)
+    assert flow.wait(WAIT)
 
 
 def test_a_failure_in_the_arguments(flow: Flow) -> None:

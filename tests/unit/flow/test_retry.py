@@ -36,6 +36,12 @@ def test_a_policy_of_ones_own(answer: Any, pause: Any) -> None:
     assert Retry(3, when=when).pause(PROBLEM, 4) is None
 
 
+def test_very_many_times() -> None:
+    policy = Retry(5000, delay=1, jitter=0)
+    assert policy.pause(PROBLEM, 4999) == policy.most
+    assert Retry(5000).pause(PROBLEM, 4999) == 0
+
+
 def test_a_number_is_a_policy() -> None:
     assert Retry.of(2) == Retry(2)
     assert Retry.of(2).pause(PROBLEM, 2) == 0

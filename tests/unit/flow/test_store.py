@@ -88,25 +88,35 @@ def test_a_result_that_cannot_be_read(path: Path, caplog: pytest.LogCaptureFixtu
 def test_a_full_disk(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = ResultStore(path)
     put(store, b"a", 1)
-    store.close()
-    store = ResultStore(path)
-    store._local.connection = None
-    real = ResultStore._connection
-
-    def small(self: ResultStore) -> sqlite3.Connection:
-        connection = real(self)
-        connection.execute("PRAGMA max_page_count = 4")
-        return connection
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ResultStore, "_connection", small)
-        put(store, b"b", b"x" * 1_000_000)
-    assert "1 results cannot be kept" in caplog.text
-    assert "would be computed again" in caplog.text
+    connection = store._open()
+    connection.execute("PRAGMA max_page_count = 8")
+    put(store, b"b", b"x" * 1_000_000)
+    assert "cannot take a result; it would be computed again" in caplog.text
+    connection.execute("PRAGMA max_page_count = 1000000")
     assert value_of(store, b"a") == 1
     put(store, b"c", 3)
     assert value_of(store, b"c") == 3
     store.close()
+
+
+def test_what_is_too_large(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ResultStore(path)
+    monkeypatch.setattr("exaworks.flow.store._LARGEST", 100)
+    put(store, b"a", b"x" * 1000)
+    put(store, b"b", 1)
+    assert (store.get(b"a"), value_of(store, b"b")) == (None, 1)
+    store.close()
+
+
+def test_what_is_no_store_of_ours_is_left_alone(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="is no file"):
+        ResultStore(tmp_path)
+    ResultStore(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 77")
+    with pytest.raises(OSError, match="another version of ExaWorks"):
+        ResultStore(path)
+    assert [each.name for each in path.parent.iterdir() if "damaged" in each.name] == []
 
 
 def digest(number: int) -> bytes:

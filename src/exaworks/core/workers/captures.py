@@ -94,9 +94,12 @@ class Captures:
             return False
         if fcntl.fcntl(fd, fcntl.F_GETFL) != self._flags[fd]:
             return False
-        if found.st_size:
-            os.ftruncate(fd, 0)
-        os.lseek(fd, 0, os.SEEK_SET)
+        try:
+            if found.st_size:
+                os.ftruncate(fd, 0)
+            os.lseek(fd, 0, os.SEEK_SET)
+        except OSError:
+            return False
         return True
 
 

@@ -11,7 +11,8 @@ MARKER = "EXAWORKS_TASK_ID"
 """The variable that tells a command, and all that it starts, which task it is."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_MOST_READ = 1 << 14
+_MOST_READ = 4000
+"""Bytes from which on the list of children may not be all of it: a page is read at a time."""
 
 
 class Family:

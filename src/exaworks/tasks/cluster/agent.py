@@ -39,6 +39,10 @@ from exaworks.tasks.spec import TaskSpec
 
 __all__ = ["main"]
 
+TO_END_RANKS = 30.0
+"""Seconds beyond the grace time of a task that what has started its ranks has to end them; if it is
+killed before, they may stay."""
+
 PATIENCE = 300.0
 """Seconds of silence of the engine after which it counts as gone."""
 
@@ -191,7 +195,7 @@ class AgentEngine(LocalEngine):
             self.dispatch()
 
     def _on_function(self, key: int, name: str, data: bytes, segment: bytes | None) -> None:
-        self._known[key] = Function(key, name, _packed(data, segment), ())
+        self._known[key] = Function(key, name, _packed(data, segment), [])
 
     def _on_options(self, key: int, options: Options) -> None:
         request = replace(options.resources, nodes=None, colocate=None)
@@ -238,6 +242,7 @@ class AgentEngine(LocalEngine):
         self, token: int, number: int, spec: TaskSpec, words: list[str], environment: int
     ) -> None:
         """Run what starts ranks on several nodes. What it needs is held."""
+        spec = replace(spec, grace=spec.grace + TO_END_RANKS)
         task: TaskFuture[Any] = TaskFuture(
             self, number, self._command(spec, words, environment), time.time()
         )

@@ -17,6 +17,28 @@ from exaworks.tasks.spec import TaskSpec
 __all__ = ["SlurmEngine", "SlurmLaunch"]
 
 
+# An srun that is killed leaves its ranks. So some time after SIGTERM, which it passes on, they are
+# killed by the name of the step.
+_STEP = """
+grace=$1
+shift
+insist() {
+    sleep "$grace"
+    squeue -h -s -j "$SLURM_JOB_ID" -o '%i %j' | while read -r step name; do
+        [ "$name" != "$EXAWORKS_TASK_ID" ] || scancel -s KILL "$step"
+    done
+}
+trap 'trap "" TERM; insist &' TERM
+srun --job-name="$EXAWORKS_TASK_ID" "$@" <&0 &
+srun=$!
+while :; do
+    wait $srun
+    code=$?
+    kill -0 $srun 2>/dev/null || exit $code
+done
+"""
+
+
 class SlurmLaunch(Launch):
     """With srun (srun(1)); what a step may use is not taken from other steps (``--overlap``)."""
 
@@ -47,7 +69,8 @@ class SlurmLaunch(Launch):
         counts = Counter(rank.node for rank in placement.ranks)
         hosts = ",".join(names[node] for node, count in counts.items() for _ in range(count))
         return [
-            "srun", f"--nodes={len(counts)}", f"--ntasks={spec.ranks}", f"--nodelist={hosts}",
+            "/bin/sh", "-c", _STEP, "sh", f"{spec.grace:g}",
+            f"--nodes={len(counts)}", f"--ntasks={spec.ranks}", f"--nodelist={hosts}",
             "--distribution=arbitrary", f"--cpus-per-task={spec.cores}", "--overlap",
             "--cpu-bind=none", "--mem=0", "--input=none" if spec.stdin is None else "--input=all",
             "--export=ALL",
