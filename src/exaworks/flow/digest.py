@@ -152,7 +152,8 @@ class _Known:
 
     def holds(self, fn: Any) -> bool:
         """Whether it is that of this function, still."""
-        if fn is None or self._fn() is not fn:
+        known: object = self._fn()
+        if known is not fn:
             return False
         code, defaults, more = self._own
         if fn.__code__ is not code or fn.__defaults__ is not defaults:
