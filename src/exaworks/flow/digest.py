@@ -152,11 +152,9 @@ class _Known:
 
     def holds(self, fn: Any) -> bool:
         """Whether it is that of this function, still."""
-        known: object = self._fn()
-        if known is not fn:
-            return False
+        same = self._fn() is fn
         code, defaults, more = self._own
-        if fn.__code__ is not code or fn.__defaults__ is not defaults:
+        if not same or fn.__code__ is not code or fn.__defaults__ is not defaults:
             return False
         if fn.__kwdefaults__ is not more:
             return False
