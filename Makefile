@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 WORKERS ?= 4
 
 .PHONY: help demo test lint types unit integration integration-here integration-slurm \
-  integration-others third-party clients bench clean
+  third-party clients bench clean
 
 help:
 	@echo "make demo [EXECUTOR=local|slurm]  run an ensemble of 120 jobs and draw its result"
@@ -44,22 +44,21 @@ types: $(VENV)/.developed
 unit: $(VENV)/.developed
 	$(BIN)/pytest -n $(WORKERS) tests/unit
 
-# those of schedulers mostly wait for them, and so go side by side with the others
+# Those of Slurm mostly wait for it, and so go side by side with the others. Those of Grid Engine
+# are many short jobs, and need the machine.
 integration: $(VENV)/.developed
-	$(MAKE) --jobs 3 --output-sync=target integration-here integration-slurm integration-others
+	$(MAKE) --jobs 2 --output-sync=target integration-here integration-slurm
 
 integration-here: $(VENV)/.developed
 	$(BIN)/pytest -n $(WORKERS) tests/integration/local tests/integration/tasks \
 	  tests/integration/flow tests/integration/cli tests/docs
 	$(BIN)/pytest -n 3 --dist loadfile tests/integration/engines
+	$(BIN)/pytest -n 2 --dist loadfile tests/integration/grid_engine tests/integration/pbs \
+	  tests/integration/flux tests/integration/oar tests/integration/htcondor
 
 integration-slurm: $(VENV)/.developed
 	$(BIN)/pytest -n 2 --dist loadfile tests/integration/slurm
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile tests/integration/ssh
-
-integration-others: $(VENV)/.developed
-	$(BIN)/pytest -n 2 --dist loadfile tests/integration/grid_engine tests/integration/pbs \
-	  tests/integration/flux tests/integration/oar tests/integration/htcondor
 
 # a scheduler in a distribution of its own
 third-party: $(VENV)/.developed

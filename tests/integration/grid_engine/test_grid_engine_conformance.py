@@ -12,6 +12,7 @@ pytestmark = pytest.mark.grid_engine
 
 class TestGridEngine(JobExecutorConformance):
     many = 100
+    timeout = 180.0  # a signal that is lost is sent again after a minute
 
     def make_executor(self) -> JobExecutor:
         return JobExecutor.get_instance("grid_engine")
