@@ -289,7 +289,10 @@ class Flow:
             with self._starting:
                 self._starting_thread = threading.get_ident()
                 while self._ready:
-                    self._launch(self._ready.popleft())
+                    try:
+                        self._launch(self._ready.popleft())
+                    except BaseException:  # its call has failed; this thread is for all
+                        logger.exception("a call has ended the thread that has started it")
                 self._starting_thread = None
             with self._lock:
                 if not self._ready:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -48,6 +49,24 @@ def test_no_room_for_a_name(tmp_path: Path) -> None:
     fd = captures.new()
     os.write(fd, b"x" * 1000)
     assert captures.take(fd, 10, "no/such/folder", alone=True) == (b"x" * 10, LOST)
+
+
+def test_a_file_system_without_files_without_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def refuses(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refuses)
+    captures = Captures(str(tmp_path))
+    fd = captures.new()
+    os.write(fd, b"text")
+    assert captures.take(fd, 100, "name", alone=True) == (b"text", None)
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_folder(tmp_path: Path) -> None:

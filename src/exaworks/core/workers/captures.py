@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 
@@ -41,7 +42,10 @@ class Captures:
         try:
             try:
                 fd = os.open(self._folder, flags | os.O_TMPFILE, 0o600)
-            except (AttributeError, IsADirectoryError, NotImplementedError):
+            except (AttributeError, OSError) as problem:
+                # Not every file system can do that, such as NFS, and not every system (open(2)).
+                if getattr(problem, "errno", None) not in (None, errno.EISDIR, errno.EOPNOTSUPP):
+                    raise
                 import tempfile
 
                 fd, name = tempfile.mkstemp(dir=self._folder)
