@@ -62,7 +62,7 @@ NOTE = struct.Struct("<Q")
 
 _LOOK_AT_MEMORY = 0.1
 _TRY_AGAIN = 0.1
-_HOLD = 0.006
+_HOLD = 0.003
 """Seconds that ends of commands may be held back while there is more to do, to be told together."""
 _PATIENCE_FOR_ROOM = 60.0
 

@@ -23,10 +23,10 @@ MOST_COMMANDERS = 4
 """Processes that start commands. One is suspended while a command begins, and so makes at most a
 thousand a second."""
 
-AHEAD = 0.02
+AHEAD = 0.01
 """Seconds of work that such a process is sent ahead for each place."""
 
-MOST_AHEAD = 32
+MOST_AHEAD = 16
 """How many commands at most."""
 
 LATE = 0.005
